@@ -1,0 +1,162 @@
+"""What the stages agree on: words, folders, the manifest and the one error.
+
+Reads and writes `manifest.json` files. Every stage imports this module; it imports no stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent
+ARTIFACTS = Path(os.environ.get("ARTIFACTS_DIR", ROOT / "artifacts"))
+DATA = ARTIFACTS / "data"
+MODELS = ARTIFACTS / "models"
+MODEL_REPOSITORY = Path(os.environ.get("MODEL_REPOSITORY", ARTIFACTS / "model_repository"))
+MODEL_STORE = ARTIFACTS / "model_store"
+RESULTS = ARTIFACTS / "results"
+REPORT = ARTIFACTS / "report"
+
+FRAMEWORKS = ("tensorflow", "pytorch")
+
+# Open Inference Protocol v2 datatypes; BYTES elements are Python `bytes` in an object array.
+# https://github.com/kserve/open-inference-protocol, "Tensor Data Types"
+DATATYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(np.object_),
+}
+DATATYPE_OF: dict[np.dtype[Any], str] = {dtype: name for name, dtype in DATATYPES.items()}
+
+Tensors = Mapping[str, np.ndarray]
+"""Named tensors: `{tensor name: array}`, the batch in the first dimension."""
+
+
+class StageError(Exception):
+    """A mistake that its message explains: what is wrong, the value, the command that mends it.
+
+    A command line prints the message without a traceback and exits 2.
+    """
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, datatype (Open Inference Protocol) and shape of one tensor; -1 marks a free dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype of the elements."""
+        return DATATYPES[self.datatype]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The JSON beside a trained model or an artifact. It is written last: there is one only if all else is there."""
+
+    name: str
+    framework: str
+    format: str
+    version: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    sha256: dict[str, str]
+    """Each file below the manifest's folder, by relative path."""
+    size_bytes: int
+    test_accuracy: float | None = None
+    """Share of right labels on the test set, 0…1; None for a model brought without labels."""
+    parity: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions of the packages that made it."""
+
+    @classmethod
+    def read(cls, folder: Path, remedy: str) -> Manifest:
+        """Read `folder/manifest.json`; `remedy` is the command that makes one, for the message if there is none."""
+        path = folder / "manifest.json"
+        try:
+            fields = json.loads(path.read_text())
+            for key in ("inputs", "outputs"):
+                fields[key] = tuple(TensorSpec(t["name"], t["datatype"], tuple(t["shape"])) for t in fields[key])
+            return cls(**fields)
+        except FileNotFoundError:
+            raise StageError(f"no {shown(path)}: run `{remedy}`") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise StageError(f"{shown(path)} is not a manifest ({error}): delete it and run `{remedy}`") from None
+
+    def write(self, folder: Path) -> None:
+        """Write `folder/manifest.json` so that a reader sees all of it or nothing."""
+        write_whole(folder / "manifest.json", to_json(asdict(self)).encode())
+
+    def check_files(self, folder: Path, remedy: str) -> None:
+        """Raise StageError unless every file is there with the sha256 the manifest gives."""
+        for name, expected in self.sha256.items():
+            path = folder / name
+            if not path.is_file():
+                raise StageError(f"{shown(path)} is missing though the manifest lists it: run `{remedy}`")
+            if (found := sha256_of(path)) != expected:
+                raise StageError(f"{shown(path)} has sha256 {found[:12]}…, its manifest says {expected[:12]}…: run `{remedy}`")
+
+
+def sha256_of(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_below(folder: Path) -> dict[str, str]:
+    """The sha256 of every file below `folder` by relative path, the manifest itself left out."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json")
+    return {str(p.relative_to(folder)): sha256_of(p) for p in paths}
+
+
+def size_below(folder: Path) -> int:
+    """Bytes of all files below `folder`, the manifest left out."""
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` atomically: a full disk or a kill leaves the old file as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise StageError(f"could not write {shown(path)}: {error.strerror}: free some space and run the command again") from error
+
+
+def to_json(value: Any) -> str:
+    """JSON as every file of the project has it: sorted keys, two blanks, a final newline."""
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def shown(path: Path) -> str:
+    """`path` as a user types it: relative to the project where it lies inside."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,0 +1,1 @@
+"""Stage 2: from trained models to a checked model repository."""

@@ -1,0 +1,1 @@
+"""Stage 4: from running endpoints to results and a report."""

@@ -1,0 +1,1 @@
+"""Stage 3: from a model repository to running endpoints."""

@@ -1,0 +1,152 @@
+"""The `Server` interface: what a server hosts, how it is started, and how one speaks to it.
+
+A server is one file or folder, `serving/servers/<name>`, with an instance of `Server` in a constant `SERVER`. Encoding
+and decoding are pure functions; processes belong to `serving.launcher`, sockets to `serving.client` and the load test.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contract import Manifest, StageError, Tensors
+
+SERVERS = Path(__file__).parent / "servers"
+PROTOCOLS = ("rest", "rest-binary", "grpc")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be tuned in every server, under one name; a server ignores what it has no switch for, and says so."""
+
+    threads: int = 1
+    """Intra-op threads of one worker."""
+    workers: int = 1
+    """Worker processes (or model workers)."""
+    max_batch_size: int = 32
+    """Largest batch that the server may form from waiting requests; 1 turns batching off."""
+    max_queue_delay_us: int = 0
+    """Longest wait for a batch to fill, in microseconds."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One process to start: what the launcher runs."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables added to the environment."""
+    cwd: Path | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One encoded request, ready to send as it is."""
+
+    path: str
+    """HTTP path, or full gRPC method name as `/package.Service/Method`."""
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """HTTP headers or gRPC metadata, without Content-Length."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Server × artifact × protocol: one thing that can be measured."""
+
+    server: str
+    artifact: str
+    protocol: str
+    port: int
+    host: str = "127.0.0.1"
+    engine: str = ""
+
+    @property
+    def name(self) -> str:
+        """`<server>/<artifact>/<protocol>`, the name in every table."""
+        return f"{self.server}/{self.artifact}/{self.protocol}"
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"{self.host}:{self.port}"
+
+
+class Server(ABC):
+    """A program that hosts artifacts."""
+
+    name: str
+    formats: tuple[str, ...]
+    """The formats it can host."""
+    ports: Mapping[str, int]
+    """Default port by port name, e.g. `{"rest": 8501, "grpc": 8500}`."""
+    protocols: Mapping[str, str]
+    """Port name by protocol, e.g. `{"rest": "rest", "rest-binary": "rest", "grpc": "grpc"}`."""
+    engines: tuple[str, ...]
+    """How it can be provided, the preferred one first."""
+    grid: tuple[Settings, ...] = (Settings(),)
+    """Settings that tuning tries; the first is the default."""
+
+    @abstractmethod
+    def missing(self, engine: str) -> str | None:
+        """Why `engine` can't be used on this machine and what would bring it, or None where it can."""
+
+    @abstractmethod
+    def launch(
+        self, engine: str, artifacts: Mapping[str, Manifest], ports: Mapping[str, int], settings: Settings, folder: Path
+    ) -> Launch:
+        """Write the configuration into `folder` and say what to start: it hosts all `artifacts` on loopback at `ports`."""
+
+    @abstractmethod
+    def ready_call(self, artifact: str) -> Call:
+        """The HTTP GET, on the port named `rest`, that answers 200 only when `artifact` answers predictions."""
+
+    @abstractmethod
+    def encode(self, protocol: str, artifact: str, manifest: Manifest, inputs: Tensors) -> Call:
+        """The request that sends `inputs` (the batch in the first dimension) to `artifact`."""
+
+    @abstractmethod
+    def decode(self, protocol: str, manifest: Manifest, body: bytes, headers: Mapping[str, str]) -> dict[str, np.ndarray]:
+        """The outputs in an answer; `headers` has lower-case names. Raises ValueError where it is no answer."""
+
+    def live_call(self) -> Call:
+        """The HTTP GET, on the port named `rest`, that answers 200 as soon as the process serves HTTP."""
+        return Call("/v2/health/live", b"")
+
+    def engine(self, wanted: str | None = None) -> str:
+        """`wanted` if it can be used, else the first engine that can; raises StageError with every reason."""
+        candidates = (wanted,) if wanted else self.engines
+        if wanted and wanted not in self.engines:
+            raise StageError(f"{self.name} has no engine {wanted!r}: choose from {', '.join(self.engines)}")
+        reasons = {engine: self.missing(engine) for engine in candidates}
+        for engine, reason in reasons.items():
+            if reason is None:
+                return engine
+        raise StageError(f"{self.name} can't start: " + "; ".join(f"engine {e}: {r}" for e, r in reasons.items()))
+
+    def endpoints(self, artifacts: Mapping[str, Any], ports: Mapping[str, int], engine: str, host: str = "127.0.0.1") -> list[Endpoint]:
+        """One endpoint per artifact and protocol."""
+        return [
+            Endpoint(self.name, artifact, protocol, ports[port], host, engine)
+            for artifact in artifacts
+            for protocol, port in self.protocols.items()
+        ]
+
+
+def list_servers() -> list[str]:
+    """The names of all servers: the files and folders of `serving/servers/`."""
+    return sorted(path.stem for path in SERVERS.iterdir() if path.suffix in ("", ".py") and not path.stem.startswith(("_", ".")))
+
+
+def find_server(name: str) -> Server:
+    """The server called `name`."""
+    if name not in list_servers():
+        raise StageError(f"no server {name!r}: choose from {', '.join(list_servers())}")
+    found: Server = importlib.import_module(f"serving.servers.{name}").SERVER
+    return found
