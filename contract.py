@@ -116,7 +116,9 @@ class Manifest:
             if not path.is_file():
                 raise StageError(f"{shown(path)} is missing though the manifest lists it: run `{remedy}`")
             if (found := sha256_of(path)) != expected:
-                raise StageError(f"{shown(path)} has sha256 {found[:12]}…, its manifest says {expected[:12]}…: run `{remedy}`")
+                raise StageError(
+                    f"{shown(path)} has sha256 {found[:12]}…, its manifest says {expected[:12]}…: run `{remedy}`"
+                )
 
 
 def sha256_of(path: Path) -> str:
@@ -145,11 +147,13 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
     except OSError as error:
         Path(name).unlink(missing_ok=True)
-        raise StageError(f"could not write {shown(path)}: {error.strerror}: free some space and run the command again") from error
+        raise StageError(
+            f"could not write {shown(path)}: {error.strerror}: free some space and run the command again"
+        ) from error
 
 
 def to_json(value: Any) -> str:

@@ -49,7 +49,7 @@ class Format(ABC):
         return tuple(name for name in FRAMEWORKS if hasattr(cls, f"from_{name}"))
 
     def convert(self, framework: str, model_folder: Path, version_folder: Path) -> None:
-        """Write the trained model of `framework` in `model_folder` as files in `version_folder`, which exists and is empty."""
+        """Write `framework`'s trained model in `model_folder` as files in `version_folder`, which exists and is empty."""
         getattr(self, f"from_{framework}")(model_folder, version_folder)
 
     def missing_extra(self, framework: str) -> str | None:
@@ -73,4 +73,5 @@ def find_format(name: str) -> Format:
 
 def list_artifacts() -> list[str]:
     """Every valid pair of framework and format, as `<framework>-<format>`."""
-    return [f"{framework}-{name}" for framework in FRAMEWORKS for name in list_formats() if framework in find_format(name).frameworks()]
+    pairs = ((framework, name) for framework in FRAMEWORKS for name in list_formats())
+    return [f"{framework}-{name}" for framework, name in pairs if framework in find_format(name).frameworks()]

@@ -90,6 +90,8 @@ class Server(ABC):
     """Port name by protocol, e.g. `{"rest": "rest", "rest-binary": "rest", "grpc": "grpc"}`."""
     engines: tuple[str, ...]
     """How it can be provided, the preferred one first."""
+    ready_port: str = "rest"
+    """Name of the port that `live_call` and `ready_call` go to."""
     grid: tuple[Settings, ...] = (Settings(),)
     """Settings that tuning tries; the first is the default."""
 
@@ -101,22 +103,28 @@ class Server(ABC):
     def launch(
         self, engine: str, artifacts: Mapping[str, Manifest], ports: Mapping[str, int], settings: Settings, folder: Path
     ) -> Launch:
-        """Write the configuration into `folder` and say what to start: it hosts all `artifacts` on loopback at `ports`."""
+        """Write the configuration into `folder` and say what to start, hosting all `artifacts` on loopback at `ports`."""
 
     @abstractmethod
     def ready_call(self, artifact: str) -> Call:
-        """The HTTP GET, on the port named `rest`, that answers 200 only when `artifact` answers predictions."""
+        """The HTTP GET, on the port named `ready_port`, that tells whether `artifact` answers predictions."""
+
+    def is_ready(self, status: int, body: bytes) -> bool:
+        """Whether the answer to `ready_call` says that the artifact answers predictions."""
+        return status == 200
 
     @abstractmethod
     def encode(self, protocol: str, artifact: str, manifest: Manifest, inputs: Tensors) -> Call:
         """The request that sends `inputs` (the batch in the first dimension) to `artifact`."""
 
     @abstractmethod
-    def decode(self, protocol: str, manifest: Manifest, body: bytes, headers: Mapping[str, str]) -> dict[str, np.ndarray]:
+    def decode(
+        self, protocol: str, manifest: Manifest, body: bytes, headers: Mapping[str, str]
+    ) -> dict[str, np.ndarray]:
         """The outputs in an answer; `headers` has lower-case names. Raises ValueError where it is no answer."""
 
     def live_call(self) -> Call:
-        """The HTTP GET, on the port named `rest`, that answers 200 as soon as the process serves HTTP."""
+        """The HTTP GET, on the port named `ready_port`, that is answered as soon as the process serves HTTP."""
         return Call("/v2/health/live", b"")
 
     def engine(self, wanted: str | None = None) -> str:
@@ -130,7 +138,9 @@ class Server(ABC):
                 return engine
         raise StageError(f"{self.name} can't start: " + "; ".join(f"engine {e}: {r}" for e, r in reasons.items()))
 
-    def endpoints(self, artifacts: Mapping[str, Any], ports: Mapping[str, int], engine: str, host: str = "127.0.0.1") -> list[Endpoint]:
+    def endpoints(
+        self, artifacts: Mapping[str, Any], ports: Mapping[str, int], engine: str, host: str = "127.0.0.1"
+    ) -> list[Endpoint]:
         """One endpoint per artifact and protocol."""
         return [
             Endpoint(self.name, artifact, protocol, ports[port], host, engine)
@@ -141,7 +151,8 @@ class Server(ABC):
 
 def list_servers() -> list[str]:
     """The names of all servers: the files and folders of `serving/servers/`."""
-    return sorted(path.stem for path in SERVERS.iterdir() if path.suffix in ("", ".py") and not path.stem.startswith(("_", ".")))
+    found = (path.stem for path in SERVERS.iterdir() if path.suffix in ("", ".py"))
+    return sorted(name for name in found if not name.startswith(("_", ".")))
 
 
 def find_server(name: str) -> Server:
