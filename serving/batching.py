@@ -1,0 +1,267 @@
+"""The dynamic micro-batcher of every server of our own: requests that wait together run together.
+
+One run at a time. A request that finds the model idle runs at once; those that arrive meanwhile form the next batch.
+A short run is done on the event loop's own thread (`in_thread=False`: nothing is faster on one core), a long one in a
+thread of its own, so that health checks stay alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from contract import Tensors
+
+Run = Callable[[Tensors], dict[str, np.ndarray]]
+Observe = Callable[[int, list[float], float], None]
+"""Told after each run: rows, the seconds each request had queued, seconds of compute."""
+
+
+class QueueFull(Exception):  # noqa: N818 - what happened to the queue
+    """Too many requests wait already."""
+
+
+class DeadlineExceeded(Exception):  # noqa: N818 - the name of the status
+    """The request's deadline passed before its run began."""
+
+
+class Outputs(dict[str, np.ndarray]):
+    """The outputs for one request, and where its time went."""
+
+    __slots__ = ("batch_rows", "compute_us", "queue_us")
+
+    def __init__(self, outputs: dict[str, np.ndarray], queue_us: float, compute_us: float, batch_rows: int) -> None:
+        super().__init__(outputs)
+        self.queue_us = queue_us
+        """Microseconds from `submit` to the start of the run."""
+        self.compute_us = compute_us
+        """Microseconds of the run that it shared."""
+        self.batch_rows = batch_rows
+        """Rows of that run."""
+
+
+class _Waiting:
+    """One request in the queue."""
+
+    __slots__ = ("deadline_s", "future", "inputs", "rows", "submitted_s", "then")
+
+    def __init__(
+        self, inputs: Tensors, rows: int, deadline_s: float | None, then: Callable[[Outputs], Any] | None
+    ) -> None:
+        self.inputs = inputs
+        self.rows = rows
+        self.deadline_s = deadline_s
+        self.then = then
+        self.submitted_s = time.perf_counter()
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def answer(self, outputs: dict[str, np.ndarray], began_s: float, compute_s: float, batch_rows: int) -> None:
+        """Resolve the future; where `then` fails, with its error."""
+        if self.future.done():
+            return
+        result: Any = Outputs(outputs, (began_s - self.submitted_s) * 1e6, compute_s * 1e6, batch_rows)
+        try:
+            self.future.set_result(result if self.then is None else self.then(result))
+        except Exception as error:  # whatever it is belongs to this request alone
+            self.future.set_exception(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Resolve the future with an error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Batcher:
+    """Runs a model for many requests: as few runs as the arrivals allow, no neighbour's mistake in anybody's answer."""
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        max_batch_size: int,
+        max_queue_delay_us: int = 0,
+        max_queue_size: int = 1024,
+        in_thread: bool = False,
+        observe: Observe | None = None,
+    ) -> None:
+        """Batch `run` over the first dimension, up to `max_batch_size` rows; 1 turns batching off.
+
+        `max_queue_size` bounds the requests that wait. `max_queue_delay_us` is how long several waiting requests may
+        wait for more; a lone one never does.
+        """
+        self._run = run
+        self._max_rows = max_batch_size
+        self._delay_s = max_queue_delay_us * 1e-6
+        self._max_waiting = max_queue_size
+        self._observe = observe
+        self._pool = ThreadPoolExecutor(1, "model") if in_thread else None
+        self._queues: dict[Any, deque[_Waiting]] = {}  # by dtypes and row shapes; the first key's turn is next
+        self._waiting = 0
+        self._busy = False  # a run or a look at the queue is under way or scheduled
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_requests = 0
+        self._last_end_s = 0.0
+
+    def submit(
+        self, inputs: Tensors, deadline_s: float | None = None, then: Callable[[Outputs], Any] | None = None
+    ) -> asyncio.Future[Any]:
+        """Queue a request; the future gives its `Outputs`, or what `then` makes of them.
+
+        `deadline_s` is a reading of `time.perf_counter()`. Raises QueueFull. A cancelled request, or one whose deadline
+        has passed, costs no run.
+        """
+        if self._waiting >= self._max_waiting and not self._forget_cancelled():
+            raise QueueFull(f"{self._waiting} requests wait already, the most that is allowed")
+        rows = next((len(a) if a.ndim else 1 for a in inputs.values()), 1)
+        waiting = _Waiting(inputs, rows, deadline_s, then)
+        key = tuple([(name, a.dtype.char, a.shape[1:]) for name, a in inputs.items()])
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = deque()
+        queue.append(waiting)
+        self._waiting += 1
+        if not self._busy:
+            self._busy = True
+            waiting.future.get_loop().call_soon(self._next)
+        elif self._timer is not None and self._rows(queue) >= self._max_rows:
+            self._next()
+        return waiting.future
+
+    def close(self) -> None:
+        """Fail what waits and let the thread go; call it when no request can come any more."""
+        for queue in self._queues.values():
+            for waiting in queue:
+                waiting.fail(RuntimeError("the model was unloaded"))
+        self._queues.clear()
+        self._waiting = 0
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+
+    # the queue
+
+    def _forget_cancelled(self) -> int:
+        """Drop the requests whose client has gone; returns how many."""
+        before = self._waiting
+        for key, queue in list(self._queues.items()):
+            kept = deque(w for w in queue if not w.future.done())
+            self._waiting -= len(queue) - len(kept)
+            if kept:
+                self._queues[key] = kept
+            else:
+                del self._queues[key]
+        return before - self._waiting
+
+    def _rows(self, queue: deque[_Waiting]) -> int:
+        return sum(w.rows for w in queue)
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch: the oldest of the kind whose turn it is, as many as fit, dead ones dropped."""
+        batch: list[_Waiting] = []
+        while self._queues and not batch:
+            key, queue = next(iter(self._queues.items()))
+            del self._queues[key]
+            rows = 0
+            while queue and (not batch or (self._max_rows > 1 and rows + queue[0].rows <= self._max_rows)):
+                waiting = queue.popleft()
+                self._waiting -= 1
+                if waiting.future.done():
+                    continue
+                if waiting.deadline_s is not None and waiting.deadline_s < time.perf_counter():
+                    waiting.fail(DeadlineExceeded("the deadline passed while the request waited"))
+                    continue
+                batch.append(waiting)
+                rows += waiting.rows
+            if queue:
+                self._queues[key] = queue  # at the end: kinds take turns
+        return batch
+
+    def _should_wait(self) -> float:
+        """Seconds that the queue may still wait for more: only where there is reason to think that more will come."""
+        if not self._delay_s or not self._queues:
+            return 0.0
+        queue = next(iter(self._queues.values()))
+        now = time.perf_counter()
+        crowd = len(queue) > 1 or (self._last_requests > 1 and now - self._last_end_s < self._delay_s)
+        if not crowd or self._rows(queue) >= self._max_rows:
+            return 0.0
+        return queue[0].submitted_s + self._delay_s - now
+
+    # the runs
+
+    def _next(self) -> None:
+        """Start the next run, or wait for its batch to fill."""
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        elif (wait_s := self._should_wait()) > 0:
+            self._timer = loop.call_later(wait_s, self._next)
+            return
+        batch = self._take()
+        if not batch:
+            self._busy = False
+        elif self._pool is None:
+            self._finish(batch, *self._compute(batch))
+        else:
+            self._pool.submit(self._compute_in_thread, loop, batch)
+
+    def _compute_in_thread(self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting]) -> None:
+        done = self._compute(batch)
+        loop.call_soon_threadsafe(self._finish, batch, *done)
+
+    def _compute(self, batch: list[_Waiting]) -> tuple[list[dict[str, np.ndarray] | Exception], float, float]:
+        """One entry per request, the start and the seconds of the run."""
+        began_s = time.perf_counter()
+        try:
+            results = _run_together(self._run, batch)
+        except Exception as error:  # the model's error is the answer
+            results = [error] if len(batch) == 1 else [_run_alone(self._run, waiting) for waiting in batch]
+        return results, began_s, time.perf_counter() - began_s
+
+    def _finish(
+        self, batch: list[_Waiting], results: list[dict[str, np.ndarray] | Exception], began_s: float, compute_s: float
+    ) -> None:
+        rows = sum(waiting.rows for waiting in batch)
+        for waiting, result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                waiting.fail(result)
+            else:
+                waiting.answer(result, began_s, compute_s, rows)
+        self._last_requests = len(batch)
+        self._last_end_s = began_s + compute_s
+        if self._observe is not None:
+            self._observe(rows, [began_s - waiting.submitted_s for waiting in batch], compute_s)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._next)  # after what has arrived meanwhile
+        else:
+            self._busy = False
+
+
+def _run_together(run: Run, batch: list[_Waiting]) -> list[dict[str, np.ndarray] | Exception]:
+    if len(batch) == 1:
+        return [run(batch[0].inputs)]
+    joined = {name: np.concatenate([w.inputs[name] for w in batch]) for name in batch[0].inputs}
+    outputs = run(joined)
+    rows = sum(waiting.rows for waiting in batch)
+    if any(not array.ndim or len(array) != rows for array in outputs.values()):
+        raise ValueError("an output doesn't have the batch in its first dimension")  # each then runs alone
+    results: list[dict[str, np.ndarray] | Exception] = []
+    start = 0
+    for waiting in batch:
+        end = start + waiting.rows
+        results.append({name: array[start:end] for name, array in outputs.items()})
+        start = end
+    return results
+
+
+def _run_alone(run: Run, waiting: _Waiting) -> dict[str, np.ndarray] | Exception:
+    try:
+        return run(waiting.inputs)
+    except Exception as error:  # the model's error is the answer
+        return error

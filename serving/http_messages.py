@@ -1,0 +1,97 @@
+"""The values of the HTTP layer: requests, responses, limits, and how a response looks on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import orjson
+
+
+@dataclass(slots=True)
+class Request:
+    """One complete request."""
+
+    method: str
+    target: str
+    """The raw request target with its query, undecoded."""
+    headers: dict[str, str]
+    """Lower-case names; of a repeated name the last value."""
+    body: bytes
+    arrival_s: float
+    """`time.perf_counter()` when its last byte had come."""
+
+
+@dataclass(slots=True)
+class Response:
+    """One complete response."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    close: bool = False
+    """Close the connection after this response."""
+
+
+Handler = Callable[[Request], Response | Awaitable[Response]]
+"""Answers at once with a Response, or with a coroutine or future that is cancelled when the client goes away."""
+Malformed = Callable[[int, str, Request | None], Response]
+"""Words a refusal of the HTTP layer: status, reason, and the request where there was a complete one."""
+Failed = Callable[[BaseException, Request], Response]
+"""Words the answer to an exception that a handler raised."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may use."""
+
+    body_bytes: int = 64 * 2**20
+    header_bytes: int = 64 * 2**10
+    """Request line and headers together; trailers and chunk framing may have as much again."""
+    header_timeout_s: float = 10.0
+    """From the first byte of a request to the end of its headers."""
+    body_timeout_s: float = 30.0
+    """From the end of the headers to the end of the body; also how long an answer may stay unread."""
+    idle_timeout_s: float = 300.0
+    """Between requests."""
+    connections: int = 10_000
+    pipelined: int = 64
+    """Unanswered requests of one connection after which no more are read from it."""
+
+
+def error_response(status: int, reason: str, request: Request | None = None) -> Response:  # noqa: ARG001 - a Malformed
+    """The refusal of the Open Inference Protocol: `{"error": reason}`."""
+    return Response(status, orjson.dumps({"error": reason}))
+
+
+def failed_response(error: BaseException, request: Request) -> Response:
+    """A 500 that names the error's type alone: its text may hold what is none of the client's business."""
+    return error_response(500, f"internal error ({type(error).__name__})", request)
+
+
+def encode(response: Response, date: bytes, keep_alive: bool, version: str, head: bool) -> bytes:
+    """The bytes of a response; `date` is a whole header line with its leading CRLF, `head` leaves the body out."""
+    parts = [_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} ".encode(), date]
+    if response.status >= 200 and response.status not in (204, 304):
+        length = len(response.body)
+        parts.append(f"\r\nContent-Type: {response.content_type}\r\nContent-Length: {length}".encode("latin-1"))
+    for name, value in response.headers:
+        parts.append(f"\r\n{name}: {_one_line(value)}".encode("latin-1", "replace"))
+    if not keep_alive:
+        parts.append(b"\r\nConnection: close")
+    elif version == "1.0":
+        parts.append(b"\r\nConnection: keep-alive")
+    parts.append(b"\r\n\r\n")
+    if not head and response.status not in (204, 304):
+        parts.append(response.body)
+    return b"".join(parts)
+
+
+def _one_line(value: str) -> str:
+    return value if value.isprintable() else "".join(c if c.isprintable() else "?" for c in value)
+
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
+_STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request"
