@@ -51,11 +51,11 @@ class Running:
             self.process.terminate()
             _wait_quietly(self.process, timeout_s)
         _signal_group(self.pid, signal.SIGKILL)
+        self.process.wait()  # before psutil, which would take the exit status from us
         for member in family:  # one that left the group, or that the leader's end made an orphan
             if member.is_running():
                 member.kill()
         psutil.wait_procs(family, timeout=5)
-        self.process.wait()
 
     def last_lines(self, count: int = 12) -> str:
         """The end of the log, for a message."""

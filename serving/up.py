@@ -30,6 +30,10 @@ STEADY_S = 60.0
 """A server that ran this long begins its back-off anew."""
 
 
+class StoppedError(Exception):
+    """A signal came while a server was starting."""
+
+
 @dataclass
 class Hosted:
     """One server under watch: what it was started with, and how often it had to be started again."""
@@ -48,18 +52,23 @@ class Hosted:
         """One per artifact and protocol."""
         return self.server.endpoints(self.artifacts, self.ports, self.engine)
 
-    def start(self) -> float:
-        """Start it and wait until it answers; returns the seconds that took."""
+    def start(self, stopping: threading.Event) -> float:
+        """Start it and wait until it answers; returns the seconds that took. Raises Stopped once `stopping` is set."""
         folder = ARTIFACTS / "run" / self.server.name
         launch = self.server.launch(self.engine, self.artifacts, self.ports, self.settings, folder)
         self.running = start(launch, log=LOGS / f"{self.server.name}.log")
-        ready_s = wait_ready(self.running, self.server, self.artifacts, self.ports)["ready_s"]
+
+        def leave_if_stopping() -> None:
+            if stopping.is_set():
+                raise StoppedError
+
+        waited = wait_ready(self.running, self.server, self.artifacts, self.ports, while_waiting=leave_if_stopping)
         self.ready_at_s = time.monotonic()
-        return ready_s
+        return waited["ready_s"]
 
 
 def choose(names: list[str], port_offset: int = 0) -> list[Hosted]:
-    """What to start: each named server, with the engine and the artifacts that there are; raises StageError otherwise."""
+    """What to start: each named server with the engine and artifacts that there are, else StageError."""
     repository = read_artifacts()
     chosen = []
     for name in names:
@@ -87,11 +96,12 @@ def up(names: list[str], port_offset: int = 0) -> int:
         signal.signal(number, on_signal)
     try:
         _start_all(hosted, stopping)
-        if not stopping.is_set():
-            _announce(hosted)
+        _announce(hosted)
         while not stopping.wait(0.2):
             for one in hosted:
                 _restart_if_dead(one, stopping)
+    except StoppedError:
+        return 0
     finally:
         _stop_all(hosted)
     return 0
@@ -100,10 +110,8 @@ def up(names: list[str], port_offset: int = 0) -> int:
 def _start_all(hosted: list[Hosted], stopping: threading.Event) -> None:
     with tqdm(hosted, desc="start", unit="server", file=sys.stderr) as bar:
         for one in bar:
-            if stopping.is_set():
-                return
             bar.set_postfix_str(one.server.name)
-            ready_s = one.start()
+            ready_s = one.start(stopping)
             tqdm.write(f"{one.server.name} ({one.engine}): ready in {ready_s:.1f} s", file=sys.stderr)
 
 
@@ -119,7 +127,7 @@ def _restart_if_dead(one: Hosted, stopping: threading.Event) -> None:
     if stopping.wait(wait_s):
         return
     try:
-        ready_s = one.start()
+        ready_s = one.start(stopping)
     except StageError as error:
         print(error, file=sys.stderr)
     else:
@@ -147,7 +155,7 @@ def _announce(hosted: list[Hosted]) -> None:
 
 
 def shell_line(endpoint: Endpoint, manifest: Manifest) -> str:
-    """A line for a shell that gets a prediction from `endpoint`; its request body is written to `artifacts/requests/`."""
+    """A line for a shell that gets a prediction; the request body is written to `artifacts/requests/`."""
     if endpoint.protocol == "grpc":
         return f"python -m serving predict --endpoint {endpoint.name}"
     call = find_server(endpoint.server).encode(endpoint.protocol, endpoint.artifact, manifest, read_samples().take([0]))

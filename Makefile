@@ -1,0 +1,88 @@
+# The front door. `make help` lists what there is; every target that makes a file is a file target: nothing fresh is made again.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Where torch comes from: a plain index has CUDA builds; on a machine without a GPU name the CPU index of the PyTorch project.
+TORCH_INDEX_URL ?=
+PROFILE ?= quick
+HOST ?=
+TARGET_MS ?= 5
+ARTIFACTS_DIR ?= artifacts
+export ARTIFACTS_DIR
+
+DATA := $(ARTIFACTS_DIR)/data/.complete
+REPOSITORY := $(ARTIFACTS_DIR)/model_repository
+MODELS := $(ARTIFACTS_DIR)/models
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install compare test data train export serve-all smoke loadtest locust report slo crosscheck protos \
+	lint typecheck check clean distclean
+
+help: ## List the targets.
+	@grep -hE '^[a-zA-Z0-9_%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
+
+install: $(VENV)/.complete ## Make .venv with every package, pinned by constraints.txt.
+
+$(VENV)/.complete: constraints.txt pyproject.toml
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "installing the packages pinned in constraints.txt (about two minutes the first time)" >&2
+	@grep -iE '^torch==' constraints.txt | xargs $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
+		$(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
+	@$(PY) -m pip install --disable-pip-version-check --no-deps --progress-bar on --requirement constraints.txt 2>&1 \
+		| grep --line-buffered -vE 'already satisfied|is ignored' || true
+	@$(PY) -m pip check
+	@touch $@
+
+compare: export ## The main job: train, export, serve, load-test, report (PROFILE=smoke|quick|full).
+	@$(PY) -m loadtest --profile $(PROFILE)
+	@$(PY) -m loadtest.report
+
+test: install ## Install what is needed and run the tests.
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+data: $(DATA) ## Fetch MNIST and check its SHA-256.
+
+$(DATA): | install
+	@$(PY) -m training.mnist
+	@touch $@
+
+train: train-tensorflow train-pytorch ## Train both twins.
+
+train-%: $(MODELS)/%/manifest.json ; ## Train one twin: train-tensorflow, train-pytorch.
+
+$(MODELS)/%/manifest.json: $(DATA) training/train_%.py training/hyperparameters.py training/mnist.py
+	@$(PY) -m training.train_$*
+
+export: train ## Export to every format; only what passes the parity gate is written.
+	@$(PY) -m export
+
+export-%: install ## Export one artifact: export-pytorch-onnx.
+	@$(MAKE) --no-print-directory train-$(firstword $(subst -, ,$*))
+	@$(PY) -m export $*
+
+serve-all: install ## Start every server, print its endpoints, restart what dies; Ctrl-C stops them.
+	@exec $(PY) -m serving up
+
+serve-%: install ## Start one server: serve-onnxruntime, serve-tflite, serve-tfserving, serve-torchserve.
+	@exec $(PY) -m serving up $*
+
+smoke: install ## Send one checked prediction to every running endpoint.
+	@$(PY) -m serving smoke
+
+lint: install ## Check style.
+	@$(VENV)/bin/ruff check && $(VENV)/bin/ruff format --check
+
+typecheck: install ## Check types.
+	@$(VENV)/bin/mypy .
+
+check: lint typecheck test ## All of the above.
+
+clean: ## Remove what was made, but not the environment and the data.
+	@find $(ARTIFACTS_DIR) -mindepth 1 -maxdepth 1 ! -name data -exec rm -rf {} + 2>/dev/null || true
+
+distclean: ## Remove everything that git does not track.
+	@rm -rf $(ARTIFACTS_DIR) $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
