@@ -24,7 +24,9 @@ def problems(report: dict[str, Any]) -> list[str]:
         for row in report["training"]
         if row["test_accuracy"] < 0.98
     ]
-    found += [f"{row['name']}: off by {row['max_abs_diff']}" for row in report["artifacts"] if row["max_abs_diff"] > 1e-5]
+    found += [
+        f"{row['name']}: off by {row['max_abs_diff']}" for row in report["artifacts"] if row["max_abs_diff"] > 1e-5
+    ]
     for endpoint in endpoints:
         if not endpoint["scenarios"]:
             found.append(f"{endpoint['name']} was not measured")

@@ -65,7 +65,8 @@ def conformance_command(arguments: argparse.Namespace) -> int:
     """Run the published protocol cases against a server."""
     from serving.conformance import main as run_conformance
 
-    return run_conformance(arguments.rest)
+    status: int = run_conformance(arguments.rest)
+    return status
 
 
 def _find_endpoint(name: str) -> Endpoint:

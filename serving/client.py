@@ -34,7 +34,7 @@ class Answer:
 
 
 def predict(endpoint: Endpoint, manifest: Manifest, inputs: Tensors, timeout_s: float = TIMEOUT_S) -> Answer:
-    """Send `inputs` to `endpoint` and decode the outputs; raises PredictionError on anything but a right-shaped answer."""
+    """Send `inputs` to `endpoint` and decode the outputs; raises PredictionError where there are none."""
     server = find_server(endpoint.server)
     call = server.encode(endpoint.protocol, endpoint.artifact, manifest, inputs)
     started_s = time.perf_counter()

@@ -103,7 +103,7 @@ class Server(ABC):
     def launch(
         self, engine: str, artifacts: Mapping[str, Manifest], ports: Mapping[str, int], settings: Settings, folder: Path
     ) -> Launch:
-        """Write the configuration into `folder` and say what to start, hosting all `artifacts` on loopback at `ports`."""
+        """Write the configuration into `folder` and say what to start: all `artifacts`, on loopback, at `ports`."""
 
     @abstractmethod
     def ready_call(self, artifact: str) -> Call:

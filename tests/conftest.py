@@ -12,4 +12,6 @@ import pytest
 def frameworks_stay_apart() -> Iterator[None]:
     """Fail at the end of the session if tests imported both frameworks here: they belong in processes of their own."""
     yield
-    assert not {"tensorflow", "torch"} <= set(sys.modules), "tensorflow and torch were both imported by the test process"
+    assert not {"tensorflow", "torch"} <= set(sys.modules), (
+        "tensorflow and torch were both imported by the test process"
+    )
