@@ -1,0 +1,64 @@
+"""The report as GitHub-flavoured Markdown: the same words and tables as the page, without the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from loadtest.report_endpoints import glance_table, points_table, present, slo_table, verdicts_table
+from loadtest.report_models import (
+    artifacts_table,
+    clients_table,
+    conformance_table,
+    environment_table,
+    in_process_table,
+    settings_table,
+    training_table,
+)
+from loadtest.report_modes import modes_tables
+from loadtest.report_page import METHOD, facts_of, title_of, trust_of
+from loadtest.report_tables import Table, to_markdown
+
+Report = Mapping[str, Any]
+FOLDED = ("points", "verdicts", "settings", "environment", "epochs")
+
+
+def render_markdown(report: Report) -> str:
+    """The whole report as text; long tables are folded."""
+    parts = [f"# {title_of(report)}", " · ".join(facts_of(report))]
+    parts.append("\n".join(f"- **{_plain(sentence)}**" for sentence in report.get("headline") or []))
+    parts.append("\n".join(f"- {sentence}" for sentence in trust_of(report)))
+    parts += [_section(table) for table in tables_of(report)]
+    parts.append("## How to read this\n\n" + "\n".join(f"- **{term}.** {meaning}" for term, meaning in METHOD))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def tables_of(report: Report) -> list[Table]:
+    """Every table that there is data for, in reading order."""
+    apis = dict.fromkeys(entry["api"] for entry in report.get("conformance") or [])
+    return present(
+        (
+            glance_table(report) if report.get("endpoints") else None,
+            slo_table(report),
+            artifacts_table(report),
+            training_table(report),
+            *modes_tables(report),
+            clients_table(report),
+            in_process_table(report),
+            *(conformance_table(report, api) for api in apis),
+            points_table(report),
+            verdicts_table(report),
+            settings_table(report),
+            environment_table(report),
+        )
+    )
+
+
+def _section(table: Table) -> str:
+    if table.name in FOLDED or table.name.startswith("conformance"):
+        return f"<details><summary>{table.caption}</summary>\n\n{to_markdown(table)}\n\n</details>"
+    return f"## {table.caption}\n\n{to_markdown(table)}"
+
+
+def _plain(sentence: str) -> str:
+    return sentence.replace("*", "\\*").replace("<", "\\<")

@@ -1,0 +1,193 @@
+"""The sections of the page, each answering one question; a section whose data is absent is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from loadtest.charts import marker, style_of
+from loadtest.charts_curves import Panel, Styler, quantile_panels, shown_percentile, throughput_panels
+from loadtest.charts_rows import Question, cpu_row, gap_row, memory_row, row_panels, slo_rows, start_row
+from loadtest.report_endpoints import (
+    glance_table,
+    points,
+    points_table,
+    present,
+    slo_table,
+    verdicts_table,
+)
+from loadtest.report_format import significant
+from loadtest.report_markup import Html, element, join
+from loadtest.report_models import (
+    artifacts_table,
+    clients_table,
+    conformance_table,
+    environment_table,
+    epochs_table,
+    in_process_table,
+    settings_table,
+    training_table,
+)
+from loadtest.report_modes import modes_section
+from loadtest.report_tables import Table, to_html
+from loadtest.report_twins import diff_view
+
+Report = Mapping[str, Any]
+Section = tuple[str, str, Html]
+"""Anchor, title, content."""
+
+
+def styler_of(report: Report) -> Styler:
+    """How protocols and frameworks look, the same in every chart of the report."""
+    known = ("rest", "rest-binary", "grpc")
+    found = {str(e["protocol"]) for e in report.get("endpoints") or []} | {str(c["protocol"]) for c in report.get("clients") or []}
+    protocols = [*known, *sorted(found.difference(known))]
+    frameworks = list(dict.fromkeys(str(a.get("framework")) for a in report.get("artifacts") or []))
+    framework_of = {a["name"]: frameworks.index(str(a.get("framework"))) for a in report.get("artifacts") or []}
+    return style_of(protocols, lambda artifact: framework_of.get(artifact, 0))
+
+
+def sections_of(report: Report) -> list[Section]:
+    """All sections that there is data for, in reading order."""
+    styler = styler_of(report)
+    found = [
+        ("glance", "Which endpoint answers most, and how fast?", _glance(report)),
+        ("throughput", "What does more load buy, and what does it cost in latency?", _throughput(report, styler)),
+        ("distribution", "How slow are the slow answers?", _distribution(report, styler)),
+        ("open", "What does a schedule see that a waiting client hides?", _gap(report, styler)),
+        ("slo", _slo_title(report), _slo(report, styler)),
+        ("cost", "What does an endpoint cost to run?", _cost(report, styler)),
+        ("parity", "Do all artifacts answer as the trained models do?", _tables(artifacts_table(report))),
+        ("training", "How did the twins train?", _training(report)),
+        ("modes", "Which way of training is fastest?", modes_section(report)),
+        ("clients", "Could the client keep up?", _clients(report)),
+        ("conformance", "Do the endpoints keep to their protocols?", _conformance(report)),
+        ("all", "What exactly was measured?", _everything(report)),
+        ("environment", "Where and how was it measured?", _tables(environment_table(report), settings_table(report))),
+    ]
+    return [(name, title, content) for name, title, content in found if content]
+
+
+def _tables(*tables: Table | None) -> Html:
+    return join([to_html(table) for table in present(tables)])
+
+
+def _fold(title: str, *content: Html | None, opened: bool = False) -> Html:
+    inner = join(content)
+    return element("details", element("summary", title), inner, open=opened) if inner else Html("")
+
+
+def _figure(panels: Sequence[Panel], caption: str) -> Html:
+    if not panels:
+        return Html("")
+    grid = [element("div", element("h3", panel.title), panel.image, class_="panel") for panel in panels]
+    return element("figure", element("figcaption", caption), element("div", grid, class_="panels"))
+
+
+def legend(report: Report, styler: Styler) -> Html:
+    """What colours, shapes and strokes mean."""
+    artifacts = {str(a.get("framework")): a["name"] for a in reversed(report.get("artifacts") or [])}
+    protocols = dict.fromkeys(str(e["protocol"]) for e in report.get("endpoints") or [])
+    some = next(iter(artifacts.values()), "")
+    keys = []
+    for protocol in protocols:
+        style = styler(protocol, some)
+        mark = element("svg", marker(style.shape, 7, 7, "", radius=4.5), viewBox="0 0 14 14", width=14, height=14, aria_hidden="true")
+        keys.append(element("span", mark, protocol, class_=f"key hue-{style.hue}"))
+    for framework, artifact in reversed(artifacts.items()):
+        kind = "dashed" if styler(next(iter(protocols), "rest"), artifact).dashed else ""
+        stroke = element("svg", element("line", x1=0, y1=7, x2=26, y2=7, class_=f"curve {kind}"), viewBox="0 0 26 14", width=26, height=14, aria_hidden="true")
+        keys.append(element("span", stroke, framework, class_="key"))
+    keys.append(element("span", "⨯ not ranked (INVALID or client-limited)", class_="key"))
+    return element("p", keys, class_="legend")
+
+
+def _glance(report: Report) -> Html:
+    return _tables(glance_table(report)) if report.get("endpoints") else Html("")
+
+
+def _throughput(report: Report, styler: Styler) -> Html:
+    panels = throughput_panels(report, styler)
+    if not panels:
+        return Html("")
+    caption = (
+        f"Each line is an endpoint, from one user on the left to the most users on the right; down and to the right is better. Whiskers are 95 % "
+        f"intervals, pale lines the other servers. The vertical axis is the {shown_percentile(report)}, both axes are logarithmic."
+    )
+    return Html(legend(report, styler) + _figure(panels, caption))
+
+
+def _distribution(report: Report, styler: Styler) -> Html:
+    names = dict.fromkeys(point["name"] for _, point in points(report) if point.get("latency_quantiles_ms"))
+    parts = []
+    for place, name in enumerate(sorted(names, key=_scenario_order)):
+        caption = "Read at 99 %: 99 of 100 requests were at least as fast. The axis gives the slowest tenth as much room as all the others."
+        parts.append(_fold(f"Scenario {name}", _figure(quantile_panels(report, styler, name), caption), opened=place == 0))
+    return Html(legend(report, styler) + join(parts)) if parts else Html("")
+
+
+def _scenario_order(name: str) -> tuple[int, str]:
+    preferred = ("closed-8", "open", "single_stream", "closed-32")
+    return (preferred.index(name) if name in preferred else len(preferred), name)
+
+
+def _gap(report: Report, styler: Styler) -> Html:
+    caption = (
+        "99th percentile under open load: hollow marks count from the moment the request was really sent, filled ones from the moment it was due. "
+        "The distance is the coordinated-omission gap: waiting that a client which sends late does not see. A target is promised to users, who wait from the filled clock."
+    )
+    return _figure(row_panels(report, styler, Question("p99 latency, ms", gap_row, log=True)), caption)
+
+
+def _slo_title(report: Report) -> str:
+    return f"How much load keeps p99 under {significant((report.get('slo') or {}).get('target_ms'))} ms?"
+
+
+def _slo(report: Report, styler: Styler) -> Html:
+    table = slo_table(report)
+    if table is None:
+        return Html("")
+    caption = "Highest arrival rate, requests per second on a fixed schedule, at which the 99th percentile from the intended send stayed under the target. Hollow: default settings."
+    return Html(_figure(row_panels(report, styler, Question("requests per second", slo_rows(report))), caption) + to_html(table))
+
+
+def _cost(report: Report, styler: Styler) -> Html:
+    charts = (
+        ("How much memory does it take?", Question("memory, MB", memory_row), "Peak resident memory of the server's processes; hollow: steady, after the load."),
+        ("How long until the first answer?", Question("seconds from start", start_row), "From the start of the process to live and ready (hollow) and to the first right answer (filled)."),
+        ("How much processor time do 1,000 requests take?", Question("CPU seconds per 1,000 requests", cpu_row), "Under the most users of the closed loop."),
+    )  # fmt: skip
+    drawn = [(title, _figure(row_panels(report, styler, question), caption)) for title, question, caption in charts]
+    return join([_fold(title, figure, opened=place == 0) for place, (title, figure) in enumerate(drawn)])
+
+
+def _training(report: Report) -> Html:
+    if not report.get("training"):
+        return Html("")
+    return Html(_tables(training_table(report), epochs_table(report)) + _fold("The twins' code side by side", diff_view()))
+
+
+def _clients(report: Report) -> Html:
+    return _tables(clients_table(report), in_process_table(report))
+
+
+def _conformance(report: Report) -> Html:
+    apis = dict.fromkeys(entry["api"] for entry in report.get("conformance") or [])
+    return join([_fold(f"{api}: {_score(report, api)}", to_html(conformance_table(report, api))) for api in apis])
+
+
+def _score(report: Report, api: str) -> str:
+    entries = [entry for entry in report.get("conformance") or [] if entry["api"] == api]
+    told = []
+    for entry in entries:
+        musts = [case for case in entry.get("cases") or [] if case.get("level") == "MUST"]
+        told.append(f"{entry['endpoint']} {sum(case.get('outcome') == 'pass' for case in musts)} of {len(musts)} MUST")
+    return ", ".join(told)
+
+
+def _everything(report: Report) -> Html:
+    return Html(
+        _fold("Every point, with what keeps it out of the ranking", _tables(points_table(report)))
+        + _fold("Every pair of endpoints, with its verdict", _tables(verdicts_table(report)))
+    )
+
