@@ -1,0 +1,113 @@
+"""The two loops that put load on a target: closed (a user waits for its answer) and open (a schedule waits for nobody).
+
+Runs on gevent, inside a Locust user; keeps every request in a `Recorder` and hands it to `report`, which fires Locust's event.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import gevent
+from gevent.pool import Group
+
+from loadtest.recorder import FAILED, RIGHT, WRONG, Recorder
+from loadtest.target import Connection, Target
+from loadtest.timer import Timer
+from loadtest.wire import BrokenAnswer
+
+READY_CONNECTIONS = 32
+"""Connections that an open loop opens before its clock starts; more are opened as they are needed, on the clock."""
+DRAIN_S = 10.0
+"""Time that the last answers of an open loop have after its last send; what is missing then has failed."""
+RETRY_S = 0.05
+"""A closed loop's pause after a failure, so that a dead server does not become a busy loop."""
+
+Report = Callable[[float, int, str], None]
+"""Gets latency in ms, size of the answer in bytes, and why it failed or was wrong ("" if right)."""
+
+
+@dataclass
+class Load:
+    """What the users of one run share in this process."""
+
+    target: Target
+    recorder: Recorder = field(default_factory=Recorder)
+    report: Report = lambda latency_ms, size, why: None
+    response_bytes: int = 0
+    next_index: int = 0
+    in_flight: int = 0
+
+    def request(self, connection: Connection, intended_ns: int | None = None) -> bool:
+        """Send the next sample, check the answer, keep the times; `intended_ns` is the moment of the send unless given."""
+        target, recorder = self.target, self.recorder
+        index = self.next_index = (self.next_index + 1) % len(target.requests)
+        request = target.requests[index]
+        sent_ns = time.perf_counter_ns()
+        try:
+            answer = connection.exchange(request)
+            done_ns = time.perf_counter_ns()
+            why = target.fault(index, answer)
+        except (OSError, BrokenAnswer, ValueError) as error:
+            done_ns = time.perf_counter_ns()
+            outcome, size, why = FAILED, 0, f"{type(error).__name__}: {error}" if str(error) else repr(error)
+        else:
+            outcome, size = (WRONG if why else RIGHT), len(answer.body)
+            self.response_bytes += size
+        if intended_ns is None:
+            intended_ns = sent_ns
+        recorder.add(intended_ns, sent_ns, done_ns, outcome, why)
+        self.report((done_ns - intended_ns) / 1e6, size, why)
+        return outcome != FAILED
+
+
+def run_closed(load: Load, connection: Connection, until_ns: int, keep_going: Callable[[], bool]) -> None:
+    """Send one request after the other until the clock shows `until_ns`; the last answer is waited for."""
+    while keep_going() and time.perf_counter_ns() < until_ns:
+        if not load.request(connection):
+            gevent.sleep(RETRY_S)
+
+
+def run_open(load: Load, schedule_ns: Iterable[int], cap: int, keep_going: Callable[[], bool]) -> None:
+    """Send a request at each moment of the schedule, then wait for the answers that are still out.
+
+    A send is late only by what this process lacks in time; that is the schedule lag. With `cap` requests in flight the run ends
+    there and is void.
+    """
+    free = [load.target.connection() for _ in range(min(cap, READY_CONNECTIONS))]
+    connections = list(free)
+    for connection in free:
+        connection.connect()
+    timer, out = Timer(), Group()
+
+    def send(intended_ns: int) -> None:
+        if not free:
+            connections.append(load.target.connection())
+            free.append(connections[-1])
+        connection = free.pop()
+        try:
+            load.request(connection, intended_ns)
+        finally:
+            load.in_flight -= 1
+            free.append(connection)
+
+    try:
+        for intended_ns in schedule_ns:
+            timer.sleep_until(intended_ns)
+            if not keep_going():
+                break
+            if load.in_flight >= cap:
+                load.recorder.capped = True
+                break
+            load.in_flight += 1
+            out.spawn(send, intended_ns)
+        out.join(timeout=DRAIN_S)
+        for late in list(out):
+            now_ns = time.perf_counter_ns()
+            load.recorder.add(late.args[0], now_ns, now_ns, FAILED, f"no answer within {DRAIN_S:g} s of the last send")
+    finally:
+        out.kill()
+        timer.close()
+        for connection in connections:
+            connection.close()

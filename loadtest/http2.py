@@ -1,0 +1,189 @@
+"""A gRPC connection for the load generator: unary calls over HTTP/2, from ready-made bytes. Works on plain and gevent sockets.
+
+Why not grpcio: its gevent mode costs several times a raw socket's processor time for each call, so that the client would be what is
+measured. A test holds that both get the same answers. Source: RFC 9113 and gRPC's `PROTOCOL-HTTP2.md`.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from hpack import Decoder, HPACKError
+
+from loadtest import wire
+from loadtest.wire import Answer, BrokenAnswer, frame
+
+WINDOW_LIMIT = 2**31 - 1
+
+
+class GrpcConnection:
+    """One HTTP/2 connection, one stream at a time; opened on first use, and again after a failure."""
+
+    def __init__(self, host: str, port: int, timeout_s: float = 30.0) -> None:
+        self.address = (host, port)
+        self.timeout_s = timeout_s
+        self.sock: socket.socket | None = None
+
+    def connect(self) -> None:
+        """Open the connection and exchange the settings, so that their cost falls outside of the clock."""
+        self.sock = socket.create_connection(self.address, self.timeout_s)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.decoder = Decoder()
+        self.known_blocks: dict[bytes, list[tuple[str, str]]] = {}
+        self.waiting = bytearray()
+        self.stream = -1
+        self.going_away = False
+        self.send_window = self.initial_window = 65_535
+        self.stream_window = 65_535
+        self.received = 0
+        self.settled = False
+        no_push = (2).to_bytes(2, "big") + (0).to_bytes(4, "big")
+        window = (4).to_bytes(2, "big") + WINDOW_LIMIT.to_bytes(4, "big")
+        opened = frame(wire.WINDOW_UPDATE, 0, 0, (WINDOW_LIMIT - 65_535).to_bytes(4, "big"))
+        self.sock.sendall(wire.CLIENT_PREFACE + frame(wire.SETTINGS, 0, 0, no_push + window) + opened)
+        while not self.settled:
+            self._take_frame()
+
+    def close(self) -> None:
+        """Close the connection; the next exchange opens another."""
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+
+    def exchange(self, request: tuple[bytes, list[bytes]]) -> Answer:
+        """Call with (header block, DATA payloads), return the answer; raises OSError or BrokenAnswer, then it is closed."""
+        try:
+            if self.sock is None or self.going_away:
+                self.close()
+                self.connect()
+            return self._call(*request)
+        except BaseException:  # a killed user leaves half an answer behind as well
+            self.close()
+            raise
+
+    def _call(self, block: bytes, payloads: list[bytes]) -> Answer:
+        assert self.sock is not None
+        self.stream += 2
+        self.stream_window = self.initial_window
+        self.headers: list[tuple[str, str]] = []
+        self.body, self.ended = b"", False
+        stream = self.stream.to_bytes(4, "big")
+        out = [len(block).to_bytes(3, "big"), b"\x01\x04", stream, block]
+        for index, payload in enumerate(payloads):
+            size = len(payload)
+            while size > self.send_window or size > self.stream_window:
+                self.sock.sendall(b"".join(out))
+                out = []
+                self._take_frame()
+            self.send_window -= size
+            self.stream_window -= size
+            last = b"\x00\x01" if index == len(payloads) - 1 else b"\x00\x00"
+            out += (size.to_bytes(3, "big"), last, stream, payload)
+        self.sock.sendall(b"".join(out))
+        while not self.ended:
+            self._take_frame()
+        return self._answer()
+
+    def _answer(self) -> Answer:
+        fields = dict(self.headers)
+        if fields.get(":status") != "200":
+            raise BrokenAnswer(f"HTTP status {fields.get(':status')} in place of a gRPC answer")
+        if "grpc-status" not in fields:
+            raise BrokenAnswer("no grpc-status in the trailers")
+        status, body = int(fields["grpc-status"]), self.body
+        if status != 0:
+            return Answer(status, fields.get("grpc-message", "").encode(), body)
+        if len(body) < 5 or body[0] != 0 or int.from_bytes(body[1:5], "big") != len(body) - 5:
+            raise BrokenAnswer(f"{len(body)} bytes that are not one uncompressed gRPC message")
+        return Answer(0, b"", body[5:])
+
+    def _take_frame(self) -> None:
+        waiting = self.waiting
+        while len(waiting) < 9 or len(waiting) < 9 + int.from_bytes(waiting[:3], "big"):
+            self._receive()
+        size = int.from_bytes(waiting[:3], "big")
+        kind, flags, stream = waiting[3], waiting[4], int.from_bytes(waiting[5:9], "big") & WINDOW_LIMIT
+        payload = bytes(waiting[9 : 9 + size])
+        del waiting[: 9 + size]
+        if kind == wire.DATA:
+            self._take_data(flags, stream, payload)
+        elif kind == wire.HEADERS:
+            self._take_headers(flags, stream, payload)
+        else:
+            self._take_control(kind, flags, stream, payload)
+
+    def _receive(self) -> None:
+        assert self.sock is not None
+        data = self.sock.recv(65_536)
+        if not data:
+            raise BrokenAnswer("the server closed the connection")
+        self.waiting += data
+
+    def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
+        self.received += len(payload)
+        if self.received > WINDOW_LIMIT // 2:
+            self._send(frame(wire.WINDOW_UPDATE, 0, 0, self.received.to_bytes(4, "big")))
+            self.received = 0
+        if stream == self.stream:
+            self.body += payload[1 : len(payload) - payload[0]] if flags & wire.PADDED else payload
+            self.ended = bool(flags & wire.END_STREAM)
+
+    def _take_headers(self, flags: int, stream: int, payload: bytes) -> None:
+        if flags & wire.PADDED:
+            payload = payload[1 : len(payload) - payload[0]]
+        if flags & wire.PRIORITY:
+            payload = payload[5:]
+        while not flags & wire.END_HEADERS:
+            while len(self.waiting) < 9 or len(self.waiting) < 9 + int.from_bytes(self.waiting[:3], "big"):
+                self._receive()
+            size = int.from_bytes(self.waiting[:3], "big")
+            if self.waiting[3] != wire.CONTINUATION:
+                raise BrokenAnswer("a header block was not continued")
+            flags |= self.waiting[4] & wire.END_HEADERS
+            payload += bytes(self.waiting[9 : 9 + size])
+            del self.waiting[: 9 + size]
+        fields = self._decode(payload)
+        if stream == self.stream:
+            self.headers += fields
+            self.ended = bool(flags & wire.END_STREAM)
+
+    def _decode(self, block: bytes) -> list[tuple[str, str]]:
+        """Decode a header block. Blocks of one-byte indexed fields change no state, so they mean the same until another does."""
+        if (known := self.known_blocks.get(block)) is not None:
+            return known
+        try:
+            fields = [(str(name), str(value)) for name, value in self.decoder.decode(block)]
+        except HPACKError as error:
+            raise BrokenAnswer(f"a header block that can't be read: {error}") from None
+        if all(0x80 < byte < 0xFF for byte in block):
+            self.known_blocks[block] = fields
+        else:
+            self.known_blocks.clear()
+        return fields
+
+    def _take_control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if kind == wire.SETTINGS and not flags & wire.ACK:
+            for at in range(0, len(payload), 6):
+                if int.from_bytes(payload[at : at + 2], "big") == 4:
+                    size = int.from_bytes(payload[at + 2 : at + 6], "big")
+                    self.stream_window += size - self.initial_window
+                    self.initial_window = size
+            self.settled = True
+            self._send(frame(wire.SETTINGS, wire.ACK, 0, b""))
+        elif kind == wire.PING and not flags & wire.ACK:
+            self._send(frame(wire.PING, wire.ACK, 0, payload))
+        elif kind == wire.WINDOW_UPDATE:
+            if stream == 0:
+                self.send_window += int.from_bytes(payload, "big")
+            elif stream == self.stream:
+                self.stream_window += int.from_bytes(payload, "big")
+        elif kind == wire.RST_STREAM and stream == self.stream:
+            raise BrokenAnswer(f"the server reset the stream, code {int.from_bytes(payload, 'big')}")
+        elif kind == wire.GOAWAY:
+            self.going_away = True
+            if int.from_bytes(payload[:4], "big") & WINDOW_LIMIT < self.stream:
+                raise BrokenAnswer(f"the server went away, code {int.from_bytes(payload[4:8], 'big')}")
+
+    def _send(self, data: bytes) -> None:
+        assert self.sock is not None
+        self.sock.sendall(data)

@@ -1,0 +1,172 @@
+"""Carries out a plan inside Locust: pre-flight, warm-up, then every run of every visit; writes each result as it is made.
+
+The generator half of `python -m loadtest`; imports gevent and Locust.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import events
+from locust.env import Environment
+
+from contract import StageError, to_json, write_whole
+from loadtest.drive import Load
+from loadtest.plan import Run, Visit, read_plan
+from loadtest.recorder import Recorder, write_raw
+from loadtest.resources import between, usage
+from loadtest.result import measured
+from loadtest.scenarios import Burst, Closed, Offline, Open, Scenario
+from loadtest.target import Check, Target, assemble, build_target
+from loadtest.users import Session, locust_report, user_class
+from loadtest.wire import BrokenAnswer
+
+WARM_UP_USERS = 8
+START_DELAY_S = 0.002
+"""From the starting signal to the clock's zero, so that every user is ready at zero."""
+
+
+class PreflightError(Exception):
+    """An endpoint that does not give right answers before any load."""
+
+
+def carry_out(plan: Path) -> int:
+    """Make all runs of the plan; returns 1 where an endpoint failed its pre-flight, else 0."""
+    repository, visits = read_plan(plan)
+    environment = Environment(events=events)
+    environment.create_local_runner()
+    failed = 0
+    for visit in visits:
+        try:
+            _visit(environment, repository, visit)
+        except PreflightError as error:
+            failed = 1
+            print(f"{visit.endpoint.name}: {error}", file=sys.stderr, flush=True)
+            for run in visit.runs:
+                _write_result(run, {**visit.context, **_identity(visit, run), "preflight_error": str(error)})
+    return failed
+
+
+def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
+    targets = {1: _target(visit, repository, 1)}
+    for run in visit.runs:
+        batch = _batch(run.scenario)
+        if batch not in targets:
+            targets[batch] = _target(visit, repository, batch)
+    for target in targets.values():
+        _preflight(target)
+    if visit.warm_up_s:
+        run_once(environment, targets[1], Closed(WARM_UP_USERS, visit.warm_up_s), seed=0)
+    for run in visit.runs:
+        target = targets[_batch(run.scenario)]
+        before, cpu_before_s, started_s = usage_of(visit), time.process_time(), time.perf_counter()
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        recorder, load, start_ns = run_once(environment, target, run.scenario, run.seed)
+        cpu_s, elapsed_s = time.process_time() - cpu_before_s, time.perf_counter() - started_s
+        after = usage_of(visit)
+        table = recorder.table(start_ns)
+        figures = measured(run.scenario, table, visit.target_ms)
+        write_raw(Path(run.path + ".npz"), table)
+        answered = max(1, figures["requests"] - figures["failures"])
+        _write_result(
+            run,
+            {
+                **visit.context,
+                **_identity(visit, run),
+                **figures,
+                "started": started,
+                "explanations": recorder.explanations,
+                "capped": recorder.capped,
+                "batch": target.batch,
+                "samples_sha256": target.samples_sha256,
+                "request_bytes": target.request_bytes,
+                "request_wire_bytes": target.wire_bytes,
+                "response_bytes": load.response_bytes / answered,
+                "server": between(before, after),
+                "client": {"cpu_s": cpu_s, "cpu_share": cpu_s / elapsed_s},
+            },
+        )
+
+
+def run_once(
+    environment: Environment, target: Target, scenario: Scenario, seed: int
+) -> tuple[Recorder, Load, int]:
+    """Run one scenario with Locust's users: what was recorded, the load, and the clock's zero."""
+    load = Load(target, report=locust_report(environment, target.endpoint))
+    session = Session(load, scenario, seed=seed, shares=scenario.users)
+    chosen = user_class(target.endpoint, lambda _environment: session)
+    runner = environment.runner
+    assert runner is not None
+    environment.user_classes = [chosen]
+    gc.collect()
+    gc.disable()  # a collection would stand still in the middle of somebody's latency
+    try:
+        runner.start(scenario.users, spawn_rate=min(100, scenario.users))
+        if runner.spawning_greenlet:
+            runner.spawning_greenlet.join()
+        while session.connected < scenario.users:
+            if not len(runner.user_greenlets):
+                raise PreflightError(f"no connection to {target.endpoint.address}")
+            gevent.sleep(0.001)
+        session.start_ns = time.perf_counter_ns() + int(START_DELAY_S * 1e9)
+        gevent.spawn_later(START_DELAY_S, session.go.set)
+        runner.user_greenlets.join()
+    finally:
+        runner.stop()
+        gc.enable()
+    return load.recorder, load, session.start_ns
+
+
+def usage_of(visit: Visit) -> Any:
+    """The server's usage so far, None where its processes are not ours to look into."""
+    return usage(visit.server_pid) if visit.server_pid is not None else None
+
+
+def _preflight(target: Target) -> None:
+    """Ask every request once and check the answer; the requests' right answers are known from here on."""
+    connection = target.connection()
+    try:
+        for index, request in enumerate(target.requests):
+            fault = target.fault(index, connection.exchange(request))
+            if fault:
+                raise PreflightError(f"wrong answer to sample {index}: {fault}")
+    except (OSError, BrokenAnswer, ValueError) as error:
+        raise PreflightError(f"no answer to sample {index}: {type(error).__name__}: {error}") from None
+    finally:
+        connection.close()
+
+
+def _target(visit: Visit, repository: Path, batch: int) -> Target:
+    if visit.fixed is None:
+        return build_target(visit.endpoint, repository, batch)
+
+    def decode(body: bytes, headers: object) -> dict[str, Any]:
+        raise ValueError(f"not the one right answer ({headers})")
+
+    grpc = visit.endpoint.protocol == "grpc"
+    check = Check(decode, lambda outputs: 0.0, 0 if grpc else 200)
+    check.right.add((visit.fixed.answer, () if grpc else (("content-type", "application/json"),)))
+    return assemble(visit.endpoint, [visit.fixed.call], [check], "", batch)
+
+
+def _batch(scenario: Scenario) -> int:
+    return scenario.batch if isinstance(scenario, Offline) else 1
+
+
+def _identity(visit: Visit, run: Run) -> dict[str, Any]:
+    endpoint = {**asdict(visit.endpoint), "name": visit.endpoint.name}
+    return {"endpoint": endpoint, "scenario_name": run.scenario.name, "round": run.round, "seed": run.seed}
+
+
+def _write_result(run: Run, fields: dict[str, Any]) -> None:
+    write_whole(Path(run.path + ".json"), to_json(fields).encode())
+
+
+__all__ = ["Burst", "Open", "StageError", "carry_out", "run_once"]
