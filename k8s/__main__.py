@@ -1,0 +1,85 @@
+"""The cluster's commands: `python -m k8s images | render | deploy | status | delete`, each with `--help`.
+
+KUBECONFIG names the cluster, OVERLAY (or --overlay) the way to deploy.
+Nothing is ever done to a cluster that was not named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from contract import StageError
+from k8s import build, cluster, deploy
+
+
+def images_command(arguments: argparse.Namespace) -> None:
+    """Build the images (all, or those named) and print how long each took."""
+    for reference, seconds in build.build_images(arguments.names, build.find_builder(os.environ.get("BUILDER"))):
+        print(f"{reference}  {seconds:.0f} s")
+
+
+def render_command(arguments: argparse.Namespace) -> None:
+    """Print the overlay's manifests; needs no cluster."""
+    folder = cluster.folder_of(arguments.overlay)
+    subprocess.run((cluster.find_kubectl(), "kustomize", str(folder)), check=True)
+
+
+def deploy_command(arguments: argparse.Namespace) -> None:
+    """Apply the overlay and wait until every server is Ready."""
+    chosen = cluster.choose(arguments.overlay)
+    for name, seconds in deploy.deploy(chosen, arguments.overlay, arguments.timeout_s).items():
+        print(f"{name}  Ready after {seconds:.0f} s")
+
+
+def status_command(arguments: argparse.Namespace) -> None:
+    """Show deployments, pods, autoscalers and disruption budgets."""
+    print(deploy.status(cluster.choose(arguments.overlay)), end="")
+
+
+def delete_command(arguments: argparse.Namespace) -> None:
+    """Delete what `deploy` made."""
+    print(deploy.delete(cluster.choose(arguments.overlay), arguments.overlay), end="")
+
+
+COMMANDS = {
+    "images": images_command,
+    "render": render_command,
+    "deploy": deploy_command,
+    "status": status_command,
+    "delete": delete_command,
+}
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m k8s", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for name, run in COMMANDS.items():
+        command = commands.add_parser(name, help=run.__doc__)
+        command.set_defaults(run=run)
+        if name == "images":
+            command.add_argument("names", nargs="*", help=f"default: {' '.join(build.list_images())}")
+        else:
+            command.add_argument("--overlay", default=os.environ.get("OVERLAY", "local"), help="default: %(default)s")
+        if name == "deploy":
+            command.add_argument("--timeout-s", type=float, default=300.0, help="default: %(default)s")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a StageError is printed and gives 2."""
+    arguments = parse(argv)
+    try:
+        arguments.run(arguments)
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

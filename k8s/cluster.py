@@ -1,0 +1,93 @@
+"""The cluster that a command talks to, always one that the user named, and the manifests of an overlay.
+
+Reads `k8s/overlays/<overlay>/` and KUBECONFIG. The overlay `ci` goes to the one-node test cluster instead, whose
+command is CLUSTER_TOOL (default `../shared/cluster/cluster`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from contract import ROOT, StageError
+
+OVERLAYS = ROOT / "k8s" / "overlays"
+NAMESPACE = "serving-comparison"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How to run kubectl, apply and delete; `tool` is the command of the test cluster, None for any other."""
+
+    kubectl: tuple[str, ...]
+    tool: str | None = None
+
+    def run(self, *arguments: str, stdin: bytes | None = None, check: bool = True) -> str:
+        """The output of a kubectl command in the project's namespace; raises StageError with what kubectl said."""
+        return _run((*self.kubectl, "-n", NAMESPACE, *arguments), stdin, check)
+
+    def get(self, *arguments: str) -> list[dict[str, Any]]:
+        """The objects that `kubectl get` finds, an empty list where there are none."""
+        found: dict[str, Any] = orjson.loads(self.run("get", *arguments, "-o", "json", "--ignore-not-found") or b"{}")
+        items: list[dict[str, Any]] = found.get("items", [found] if found else [])
+        return items
+
+    def change(self, verb: str, folder: Path, *arguments: str) -> str:
+        """Apply or delete what `folder` renders to."""
+        if self.tool:
+            return _run((self.tool, verb, str(folder), *arguments))
+        return _run((*self.kubectl, verb, "-k", str(folder), *arguments))
+
+
+def choose(overlay: str, environ: Mapping[str, str] = os.environ) -> Cluster:
+    """The cluster for `overlay`; raises StageError where the user named none: there is no silent default context."""
+    if overlay == "ci":
+        tool = environ.get("CLUSTER_TOOL") or str(ROOT.parent / "shared" / "cluster" / "cluster")
+        if not Path(tool).is_file():
+            raise StageError(f"no test cluster's command at {tool}: set CLUSTER_TOOL, or choose another OVERLAY")
+        return Cluster((tool, "kubectl"), tool)
+    if not environ.get("KUBECONFIG"):
+        raise StageError(
+            "no cluster was named: set KUBECONFIG to the file of the cluster you mean, "
+            f"e.g. `KUBECONFIG=~/.kube/config make k8s-deploy OVERLAY={overlay}`"
+        )
+    return Cluster((find_kubectl(),))
+
+
+def folder_of(overlay: str, part: str = "") -> Path:
+    """`k8s/overlays/<overlay>[/<part>]`; raises StageError with the overlays there are."""
+    names = sorted(path.parent.name for path in OVERLAYS.glob("*/kustomization.yaml"))
+    if overlay not in names:
+        raise StageError(f"no overlay {overlay!r}: choose OVERLAY from {', '.join(names)}")
+    return OVERLAYS / overlay / part
+
+
+def render(folder: Path) -> list[dict[str, Any]]:
+    """The objects that a folder of kustomize renders to."""
+    return list(yaml.safe_load_all(_run((find_kubectl(), "kustomize", str(folder)))))
+
+
+def find_kubectl() -> str:
+    """kubectl on PATH, or the one beside this Python."""
+    beside = Path(sys.executable).with_name("kubectl")
+    found = shutil.which("kubectl") or (str(beside) if beside.is_file() else None)
+    if found is None:
+        raise StageError("no `kubectl` on PATH: install it, or run `make install`")
+    return found
+
+
+def _run(argv: tuple[str, ...], stdin: bytes | None = None, check: bool = True) -> str:
+    done = subprocess.run(argv, input=stdin, capture_output=True, check=False)
+    if done.returncode and check:
+        said = done.stderr.decode(errors="replace").strip()
+        raise StageError(f"`{' '.join(Path(argv[0]).name if a == argv[0] else a for a in argv)}` failed:\n{said}")
+    return done.stdout.decode()

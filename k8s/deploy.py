@@ -1,0 +1,104 @@
+"""Bring an overlay to a cluster and wait until every server is Ready; say why where one is not.
+
+Reads `k8s/overlays/<overlay>`; changes the namespace `serving-comparison` of the named cluster, nothing else.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from contract import StageError
+from k8s.cluster import NAMESPACE, Cluster, folder_of, render
+
+POLL_S = 1.0
+LOG_LINES = 15
+
+
+def deploy(cluster: Cluster, overlay: str, timeout_s: float) -> dict[str, float]:
+    """Apply the overlay and wait: seconds from the start to Ready by server; raises StageError with events and logs."""
+    folder = folder_of(overlay)
+    objects = render(folder)
+    if cluster.tool:
+        load_images(cluster.tool, objects)
+    started_s = time.monotonic()
+    _apply(cluster, folder)
+    names = sorted(o["metadata"]["name"] for o in objects if o["kind"] == "Deployment")
+    return wait_ready(cluster, names, started_s, timeout_s)
+
+
+def wait_ready(cluster: Cluster, names: list[str], started_s: float, timeout_s: float) -> dict[str, float]:
+    """Wait until every replica of the newest version of the Deployments is Ready, a bar over them."""
+    ready: dict[str, float] = {}
+    with tqdm(total=len(names), desc="ready", unit="server", file=sys.stderr) as bar:
+        while len(ready) < len(names):
+            for deployment in cluster.get("deployments"):
+                name = deployment["metadata"]["name"]
+                if name in names and name not in ready and is_rolled_out(deployment):
+                    ready[name] = time.monotonic() - started_s
+                    bar.update()
+            waiting = [name for name in names if name not in ready]
+            bar.set_postfix_str(" ".join(waiting))
+            if waiting and time.monotonic() - started_s > timeout_s:
+                reasons = "\n".join(explain(cluster, name) for name in waiting)
+                raise StageError(f"not Ready after {timeout_s:.0f} s: {', '.join(waiting)}\n{reasons}")
+            if waiting:
+                time.sleep(POLL_S)
+    return ready
+
+
+def is_rolled_out(deployment: dict[str, Any]) -> bool:
+    """Whether all replicas of the newest version are Ready, with none of an older one left."""
+    status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
+    if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
+        return False  # the controller has not seen it yet
+    return all(status.get(key, 0) == wanted for key in ("replicas", "updatedReplicas", "readyReplicas"))
+
+
+def explain(cluster: Cluster, name: str) -> str:
+    """What the cluster and the containers of `name` said last: events, then log lines."""
+    lines = [f"--- {name}"]
+    for pod in cluster.get("pods", "-l", f"app.kubernetes.io/name={name}"):
+        pod_name = pod["metadata"]["name"]
+        lines.append(f"pod {pod_name}: {pod['status'].get('phase')}")
+        events = cluster.get("events", "--field-selector", f"involvedObject.name={pod_name}")
+        lines += [f"  event {e['reason']}: {e['message']}" for e in events[-LOG_LINES:]]
+        for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
+            log = cluster.run("logs", pod_name, "-c", container["name"], f"--tail={LOG_LINES}", check=False)
+            lines += [f"  {container['name']} | {line}" for line in log.splitlines()]
+    return "\n".join(lines)
+
+
+def load_images(tool: str, objects: list[dict[str, Any]]) -> None:
+    """Bring the images of all pods into the test cluster, which pulls none; one that is there is skipped."""
+    images = sorted({c["image"] for o in objects for c in containers_of(o)})
+    for image in tqdm(images, desc="load", unit="image", file=sys.stderr):
+        done = subprocess.run((tool, "load", image), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StageError(f"{image} can't be loaded: run `make images`\n{done.stderr.strip()}")
+
+
+def containers_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every container of a Deployment or a Job, the init containers first."""
+    pod = manifest.get("spec", {}).get("template", {}).get("spec", {})
+    return [*pod.get("initContainers", []), *pod.get("containers", [])]
+
+
+def status(cluster: Cluster) -> str:
+    """What runs: deployments, pods, autoscalers, disruption budgets."""
+    return cluster.run("get", "deployments,pods,horizontalpodautoscalers,poddisruptionbudgets,jobs", "-o", "wide")
+
+
+def delete(cluster: Cluster, overlay: str) -> str:
+    """Delete what `deploy` made, the namespace included, and wait until it is gone."""
+    said = cluster.change("delete", folder_of(overlay), "--ignore-not-found", "--wait=true")
+    return said or f"nothing of {NAMESPACE} was there\n"
+
+
+def _apply(cluster: Cluster, folder: Path) -> None:
+    print(cluster.change("apply", folder), end="", file=sys.stderr)
