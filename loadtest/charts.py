@@ -1,13 +1,14 @@
-"""The parts every chart is made of: scales, axes, markers and labels as inline SVG, coloured by the page's style sheet."""
+"""The parts of every chart: scales, axes, marks and labels as inline SVG, coloured by the page's style sheet."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from loadtest.report_format import significant
-from loadtest.report_markup import Html, element
+from loadtest.report_markup import Child, Html, element
 
 WIDTH = 440.0
 SHAPES = ("circle", "square", "triangle", "diamond")
@@ -62,7 +63,7 @@ def from_zero(values: Iterable[float], start: float, end: float) -> Scale:
     return Scale(0.0, max(values, default=0.0) * 1.04 or 1.0, start, end, log=False)
 
 
-def picture(height: float, label: str, *children: Html | Iterable[Html]) -> Html:
+def picture(height: float, label: str, *children: Child) -> Html:
     """An SVG image of `WIDTH` × `height` whose `label` is read out in its place."""
     return element("svg", children, viewBox=f"0 0 {WIDTH:.0f} {height:.0f}", role="img", aria_label=label)
 
@@ -84,7 +85,9 @@ def polyline(places: Sequence[tuple[float, float]], class_: str) -> Html:
 
 def marker(shape: str, x: float, y: float, title: str, class_: str = "", radius: float = 4.0) -> Html:
     """A mark that tells `title` under the pointer; `class_` `hollow` draws its outline only."""
-    return element("g", element("title", title) if title else None, _outline(shape, x, y, radius), class_=f"mark {class_}".strip())
+    return element(
+        "g", element("title", title) if title else None, _outline(shape, x, y, radius), class_=f"mark {class_}".strip()
+    )
 
 
 def _outline(shape: str, x: float, y: float, r: float) -> Html:
@@ -100,19 +103,34 @@ def _outline(shape: str, x: float, y: float, r: float) -> Html:
 
 def cross(x: float, y: float, radius: float = 4.5) -> Html:
     """The strokes over a mark that must not be ranked."""
-    strokes = (line(x - radius, y - radius, x + radius, y + radius, "cross"), line(x - radius, y + radius, x + radius, y - radius, "cross"))
+    strokes = (
+        line(x - radius, y - radius, x + radius, y + radius, "cross"),
+        line(x - radius, y + radius, x + radius, y - radius, "cross"),
+    )
     return element("g", strokes)
 
 
 def axis_below(scale: Scale, top: float, bottom: float, name: str) -> Html:
     """A horizontal axis: grid lines up to `top`, figures and a name below."""
-    parts = [(line(scale(t), top, scale(t), bottom, "grid"), text(scale(t), bottom + 14, significant_tick(t), "tick", "middle")) for t in scale.ticks()]
+    parts = [
+        (
+            line(scale(t), top, scale(t), bottom, "grid"),
+            text(scale(t), bottom + 14, significant_tick(t), "tick", "middle"),
+        )
+        for t in scale.ticks()
+    ]
     return element("g", parts, text((scale.start + scale.end) / 2, bottom + 30, name, "axis", "middle"))
 
 
 def axis_left(scale: Scale, left: float, right: float, name: str) -> Html:
     """A vertical axis: grid lines to `right`, figures on the left, its name above the top end."""
-    parts = [(line(left, scale(t), right, scale(t), "grid"), text(left - 6, scale(t) + 3.5, significant_tick(t), "tick", "end")) for t in scale.ticks()]
+    parts = [
+        (
+            line(left, scale(t), right, scale(t), "grid"),
+            text(left - 6, scale(t) + 3.5, significant_tick(t), "tick", "end"),
+        )
+        for t in scale.ticks()
+    ]
     return element("g", parts, text(0, min(scale.start, scale.end) - 10, name, "axis"))
 
 
@@ -127,7 +145,7 @@ def spread(places: Sequence[float], distance: float, lowest: float) -> list[floa
     """Move labels apart so that neighbours keep `distance` and none lies below `lowest`, in the order given."""
     order = sorted(range(len(places)), key=places.__getitem__)
     moved = list(places)
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         moved[after] = max(moved[after], moved[before] + distance)
     floor = lowest
     for index in reversed(order):

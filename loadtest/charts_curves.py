@@ -1,4 +1,4 @@
-"""The charts with curves: throughput against latency, and latency by quantile. One panel a server, all on the same axes."""
+"""The charts with curves: throughput against latency, latency by quantile. One panel a server, on the same axes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from loadtest.report_markup import Html, element
 
 Report = Mapping[str, Any]
 Styler = Callable[[str, str], Style]
-LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 38.0, WIDTH - 70, 30.0, 262.0, 300.0
+LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 38.0, WIDTH - 78, 30.0, 262.0, 300.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ def servers_of(report: Report) -> list[str]:
 
 def server_title(report: Report, server: str) -> str:
     """The server's name with its engine."""
-    engines = dict.fromkeys(str(e.get("engine") or "not known") for e in report.get("endpoints") or [] if e.get("server") == server)
+    engines = dict.fromkeys(
+        str(e.get("engine") or "not known") for e in report.get("endpoints") or [] if e.get("server") == server
+    )
     return f"{server} ({', '.join(engines)})"
 
 
@@ -158,12 +160,17 @@ def _reference(frame: _Frame, own: Sequence[Mapping[str, Any]]) -> list[Html]:
     floors = [e["latency_p50_ms"] for e in _single(frame.report) if e["artifact"] in artifacts]
     if floors:
         y = frame.up(min(floors))
-        parts += [line(LEFT, y, RIGHT, y, "floor"), text(RIGHT - 3, y - 4, "in process, p50", "reference", "end")]
+        parts += [
+            line(LEFT, y, RIGHT, y, "floor"),
+            text(LEFT + 4, y - 4, "in process, without a server (p50)", "reference"),
+        ]
     clients = [c for c in frame.report.get("clients") or [] if c.get("ceiling_rps") and c["protocol"] in protocols]
     for client in clients:
         hue = frame.styler(client["protocol"], own[0]["artifact"]).hue
         x = frame.across(client["ceiling_rps"])
-        told = element("title", f"{client['protocol']} client's ceiling: {significant(client['ceiling_rps'])} requests/s")
+        told = element(
+            "title", f"{client['protocol']} client's ceiling: {significant(client['ceiling_rps'])} requests/s"
+        )
         parts.append(element("g", told, line(x, TOP, x, BOTTOM, "ceiling"), class_=f"hue-{hue}"))
     if clients:
         x = max(frame.across(client["ceiling_rps"]) for client in clients)
@@ -179,7 +186,7 @@ def _end_labels(ends: Iterable[tuple[tuple[float, float], Mapping[str, Any]]], s
             first[endpoint["protocol"]] = (x, y, styler(endpoint["protocol"], endpoint["artifact"]).class_)
     heights = spread([y for _, y, _ in first.values()], 12, BOTTOM)
     return [
-        text(min(x + 9, RIGHT + 4), y + 3.5, protocol, f"label {class_}")
+        text(min(x + 9, RIGHT + 8), y + 3.5, protocol, f"label {class_}")
         for (protocol, (x, _, class_)), y in zip(first.items(), heights, strict=True)
     ]
 
@@ -189,7 +196,11 @@ QUANTILES = (0.0, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 def quantile_panels(report: Report, styler: Styler, scenario: str) -> list[Panel]:
     """Latency by quantile under `scenario`; the axis stretches towards the slowest requests."""
-    found = {e["name"]: p for e in report.get("endpoints") or [] if (p := scenario_of(e, scenario)) and p.get("latency_quantiles_ms")}
+    found = {
+        e["name"]: p
+        for e in report.get("endpoints") or []
+        if (p := scenario_of(e, scenario)) and p.get("latency_quantiles_ms")
+    }
     values = [v for point in found.values() for v in point["latency_quantiles_ms"][:100] if v]
     if not values:
         return []
@@ -210,7 +221,10 @@ def _quantile_picture(
     report: Report, styler: Styler, found: Mapping[str, Mapping[str, Any]], up: Scale, server: str, scenario: str
 ) -> Html:
     ticks = [
-        (line(_rank_place(q), TOP, _rank_place(q), BOTTOM, "grid"), text(_rank_place(q), BOTTOM + 14, f"{100 * q:g} %", "tick", "middle"))
+        (
+            line(_rank_place(q), TOP, _rank_place(q), BOTTOM, "grid"),
+            text(_rank_place(q), BOTTOM + 14, f"{100 * q:g} %", "tick", "middle"),
+        )
         for q in QUANTILES
     ]
     name = text((LEFT + RIGHT) / 2, BOTTOM + 30, "share of requests that are at least as fast", "axis", "middle")
@@ -222,15 +236,19 @@ def _quantile_picture(
             continue
         places = [(_rank_place(i / 100), up(v)) for i, v in enumerate(point["latency_quantiles_ms"][:100]) if v]
         if endpoint.get("server") != server:
-            parts.insert(0, polyline(places, "ghost"))
+            parts.insert(0, polyline([*places[:90:6], *places[90::3]], "ghost"))
             continue
         style = styler(endpoint["protocol"], endpoint["artifact"])
         ends.append((places[-1], endpoint))
         told = element("title", _told(endpoint, point))
         valid = "" if is_ranked(point) else " invalid"
-        parts.append(element("g", told, polyline(places, "curve"), _medians(style, places, point), class_=style.class_ + valid))
+        parts.append(
+            element("g", told, polyline(places, "curve"), _medians(style, places, point), class_=style.class_ + valid)
+        )
     label = f"{server}: latency by quantile under {scenario}; the figures are in the table of all points"
-    return picture(HEIGHT, label, ticks, name, axis_left(up, LEFT, RIGHT, "latency, ms"), parts, _end_labels(ends, styler))
+    return picture(
+        HEIGHT, label, ticks, name, axis_left(up, LEFT, RIGHT, "latency, ms"), parts, _end_labels(ends, styler)
+    )
 
 
 def _medians(style: Style, places: Sequence[tuple[float, float]], point: Mapping[str, Any]) -> list[Html]:

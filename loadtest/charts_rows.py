@@ -54,11 +54,17 @@ def row_panels(report: Report, styler: Styler, question: Question) -> list[Panel
         server: _merged([row for e in report["endpoints"] if e.get("server") == server and (row := question.row(e))])
         for server in servers_of(report)
     }
-    values = [v for found in rows.values() for row in found for v in (*(d.value for d in row.dots), *(row.whisker or ()))]
+    values = [
+        v for found in rows.values() for row in found for v in (*(d.value for d in row.dots), *(row.whisker or ()))
+    ]
     if not values:
         return []
     scale = (spanning if question.log else from_zero)(values, LEFT, RIGHT)
-    return [Panel(server_title(report, s), _picture(s, found, styler, scale, question)) for s, found in rows.items() if found]
+    return [
+        Panel(server_title(report, s), _picture(s, found, styler, scale, question))
+        for s, found in rows.items()
+        if found
+    ]
 
 
 def _merged(rows: Sequence[Row]) -> list[Row]:
@@ -120,8 +126,16 @@ def start_row(endpoint: Mapping[str, Any]) -> Row | None:
     if not first:
         return None
     steps = [(key, endpoint.get(f"{key}_s")) for key in ("live", "ready")]
-    dots = [Dot(value, f"{endpoint['name']}\n{key} after {significant(value)} s", hollow=True) for key, value in steps if value]
-    return Row(*_base(endpoint), (*dots, Dot(first, f"{endpoint['name']}\nfirst answer after {significant(first)} s")), f"{significant(first)} s")
+    dots = [
+        Dot(value, f"{endpoint['name']}\n{key} after {significant(value)} s", hollow=True)
+        for key, value in steps
+        if value
+    ]
+    return Row(
+        *_base(endpoint),
+        (*dots, Dot(first, f"{endpoint['name']}\nfirst answer after {significant(first)} s")),
+        f"{significant(first)} s",
+    )
 
 
 def gap_row(endpoint: Mapping[str, Any]) -> Row | None:
@@ -146,7 +160,17 @@ def cpu_row(endpoint: Mapping[str, Any]) -> Row | None:
     value = (point or {}).get("cpu_s_per_1000")
     if not point or not value:
         return None
-    return Row(*_base(endpoint), (Dot(value, f"{endpoint['name']}\n{significant(value)} CPU s per 1,000 requests"),), significant(value), is_ranked(point))
+    return Row(
+        *_base(endpoint),
+        (Dot(value, f"{endpoint['name']}\n{significant(value)} CPU s per 1,000 requests"),),
+        significant(value),
+        is_ranked(point),
+    )
+
+
+def _slo_told(entry: Mapping[str, Any]) -> str:
+    found = f"{significant(entry['rate_rps'])}/s at p99 {significant(entry.get('p99_ms'))} ms"
+    return f"{entry['name']}, {entry.get('settings')}\n{found}"
 
 
 def slo_rows(report: Report) -> Callable[[Mapping[str, Any]], Row | None]:
@@ -157,10 +181,7 @@ def slo_rows(report: Report) -> Callable[[Mapping[str, Any]], Row | None]:
         found = [e for e in entries if e["name"] == endpoint["name"] and e.get("rate_rps")]
         if not found:
             return None
-        dots = tuple(
-            Dot(e["rate_rps"], f"{e['name']}, {e.get('settings')}\n{significant(e['rate_rps'])}/s at p99 {significant(e.get('p99_ms'))} ms", e.get("settings") == "default" and len(found) > 1)
-            for e in found
-        )
+        dots = tuple(Dot(e["rate_rps"], _slo_told(e), e.get("settings") == "default" and len(found) > 1) for e in found)
         best = max(found, key=lambda e: e["rate_rps"])
         return Row(*_base(endpoint), dots, f"{significant(best['rate_rps'])}/s", bool(best.get("confirmed")))
 

@@ -1,6 +1,7 @@
-"""Renders a comparison: reads artifacts/results, writes artifacts/report/report.{json,html,md}, prints the result table.
+"""Renders a comparison: reads artifacts/results, writes artifacts/report/report.{json,html,md}, prints the table.
 
-Run it as `make report`, or `python -m loadtest.report [--results FOLDER]`; `--from report.json` renders figures that are there already.
+Run it as `make report`, or `python -m loadtest.report [--results FOLDER]`; `--from report.json` renders the figures
+of an earlier report again.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _summarised(results: Path) -> dict[str, Any]:
     from loadtest.summary import summarise
 
-    return summarise(results)
+    found: dict[str, Any] = summarise(results)
+    return found
 
 
 if __name__ == "__main__":

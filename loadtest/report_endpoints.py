@@ -1,10 +1,11 @@
-"""Tables of what was measured: the endpoints at a glance, every point, the verdicts, and the rate that keeps a target."""
+"""Tables of what was measured: the endpoints at a glance, every point, the verdicts, the rate that keeps a target."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from loadtest import report_words as words
 from loadtest.report_format import count, interval, percentile, plural, significant, size
 from loadtest.report_tables import Cell, Column, Table
 
@@ -25,13 +26,16 @@ def is_ranked(point: Point) -> bool:
 
 
 def state(point: Point) -> Cell:
-    """VALID, or what keeps the point out of the ranking and why."""
-    reasons = "; ".join(point.get("reasons") or [])
+    """VALID, or what keeps the point out of the ranking."""
     if point.get("client_limited"):
-        return Cell("client-limited", detail=reasons, mark="warn")
-    if point.get("validity", "VALID") != "VALID":
-        return Cell(f"{point['validity']}", detail=reasons, mark="bad")
-    return Cell("VALID", detail=reasons, mark="good")
+        return Cell("client-limited", mark="warn")
+    valid = point.get("validity", "VALID") == "VALID"
+    return Cell("VALID" if valid else str(point["validity"]), mark="good" if valid else "bad")
+
+
+def name_cell(endpoint: Mapping[str, Any], point: Point | None) -> Cell:
+    """The endpoint's name, with the reasons why its point is what it is."""
+    return Cell(endpoint["name"], detail="; ".join((point or {}).get("reasons") or []))
 
 
 def closed_point(endpoint: Mapping[str, Any]) -> Point | None:
@@ -67,8 +71,8 @@ GLANCE = (
     Column("CPU s per 1,000", True, "CPU seconds of the server's processes for 1,000 requests at that load"),
     Column("Peak memory", True, "largest resident set of the server's process tree"),
     Column("To first answer, s", True, "from start of the process to the first right answer"),
-    Column("Request", True, "bytes sent for one request"),
-    Column("Answer", True, "bytes received for one request"),
+    Column("Sent, B", True, "bytes of one request on the wire"),
+    Column("Received, B", True, "bytes of one answer on the wire"),
     Column("State", hint="whether the point may be ranked"),
 )
 
@@ -83,8 +87,7 @@ def glance_table(report: Report) -> Table:
         rows[point is not None and is_ranked(point)].append(_glance_row(endpoint, point, fastest))
     users = max(((closed_point(e) or {}).get("users") or 0 for e in endpoints), default=0)
     caption = f"All endpoints, {users} users in a closed loop" if users else "All endpoints"
-    note = "The second line of a figure is its 95 % confidence interval. The order is that of the figures; which differences hold is said by the verdicts."
-    return Table("glance", caption, GLANCE, tuple(rows[True]), tuple(rows[False]), note)
+    return Table("glance", caption, GLANCE, tuple(rows[True]), tuple(rows[False]), words.GLANCE)
 
 
 def _throughput(endpoint: Mapping[str, Any]) -> float:
@@ -95,7 +98,7 @@ def _glance_row(endpoint: Mapping[str, Any], point: Point | None, fastest: float
     loaded = point or {}
     rate = loaded.get("throughput_rps")
     return (
-        Cell(endpoint["name"]),
+        name_cell(endpoint, point),
         Cell(endpoint.get("engine") or "not known"),
         number_cell(rate, interval(loaded.get("throughput_ci_rps")), None if rate is None else rate / fastest),
         percentile_cell(point, "p99"),
@@ -103,8 +106,8 @@ def _glance_row(endpoint: Mapping[str, Any], point: Point | None, fastest: float
         number_cell(loaded.get("cpu_s_per_1000")),
         Cell(size(endpoint.get("peak_rss_bytes")), endpoint.get("peak_rss_bytes")),
         number_cell(endpoint.get("first_answer_s")),
-        Cell(size(endpoint.get("request_bytes")), endpoint.get("request_bytes")),
-        Cell(size(endpoint.get("response_bytes")), endpoint.get("response_bytes")),
+        Cell(count(endpoint.get("request_bytes")), endpoint.get("request_bytes")),
+        Cell(count(endpoint.get("response_bytes")), endpoint.get("response_bytes")),
         state(point) if point else Cell("not run", mark="warn"),
     )
 
@@ -139,7 +142,7 @@ def _point_row(endpoint: Mapping[str, Any], point: Point) -> tuple[Cell, ...]:
     load = Cell(plural(point["users"], "user"), point["users"]) if point.get("users") else Cell("")
     target = point.get("target_ms")
     return (
-        Cell(endpoint["name"]),
+        name_cell(endpoint, point),
         Cell(endpoint.get("engine") or "not known"),
         Cell(point["name"], detail="stopped by a quota" if point.get("throttled_s") else ""),
         Cell(f"{significant(rate)}/s", rate) if rate else load,
@@ -147,7 +150,7 @@ def _point_row(endpoint: Mapping[str, Any], point: Point) -> tuple[Cell, ...]:
         _zero_is_good(point.get("failures")),
         _zero_is_good(point.get("wrong_answers")),
         number_cell(point.get("throughput_rps"), interval(point.get("throughput_ci_rps"))),
-        number_cell(point.get("goodput_rps"), f"target {significant(target)} ms" if target else ""),
+        number_cell(point.get("goodput_rps"), f"target {target:g} ms" if target else ""),
         *(percentile_cell(point, name) for name in ("p50", "p90", "p95", "p99", "max")),
         number_cell(point.get("cpu_s_per_1000")),
         number_cell(point.get("context_switches_per_1000")),
@@ -173,8 +176,15 @@ def verdicts_table(report: Report) -> Table | None:
     if not verdicts:
         return None
     engines = {endpoint["name"]: endpoint.get("engine", "") for endpoint in report.get("endpoints") or []}
-    columns = (Column("Scenario"), Column("Metric"), Column("Verdict"), Column("First"), Column("Second"),
-               Column("Ratio", True, "interval of first ÷ second, corrected for the number of comparisons"), Column("Outcome"))  # fmt: skip
+    columns = (
+        Column("Scenario"),
+        Column("Metric"),
+        Column("Verdict"),
+        Column("First"),
+        Column("Second"),
+        Column("Ratio", True, "interval of first ÷ second, corrected for the number of comparisons"),
+        Column("Outcome"),
+    )
     rows = tuple(_verdict_row(verdict, engines) for verdict in verdicts)
     return Table("verdicts", "Every pair of endpoints", columns, rows, heads=2)
 
@@ -198,21 +208,32 @@ def slo_table(report: Report) -> Table | None:
     if not slo or not slo.get("endpoints"):
         return None
     engines = {endpoint["name"]: endpoint.get("engine", "") for endpoint in report.get("endpoints") or []}
-    columns = (Column("Endpoint"), Column("Engine"), Column("Settings"), Column("Highest rate/s", True), Column("Goodput/s", True),
-               Column("p99, ms", True), Column("CPU share", True), Column("Memory", True), Column("State"))  # fmt: skip
+    columns = (
+        Column("Endpoint"),
+        Column("Engine"),
+        Column("Settings"),
+        Column("Highest rate/s", True),
+        Column("Goodput/s", True),
+        Column("p99, ms", True),
+        Column("CPU share", True),
+        Column("Memory", True),
+        Column("State"),
+    )
     found = sorted(slo["endpoints"], key=lambda e: e.get("rate_rps") or 0, reverse=True)
     rows: dict[bool, list[tuple[Cell, ...]]] = {True: [], False: []}
     for entry in found:
         rows[bool(entry.get("confirmed"))].append(_slo_row(entry, engines))
-    caption = f"Highest open-loop rate with p99 under {significant(slo.get('target_ms'))} ms"
-    return Table("slo", caption, columns, tuple(rows[True]), tuple(rows[False]), unranked_title="Not confirmed by a second run")
+    caption = f"Highest open-loop rate with p99 under {slo.get('target_ms'):g} ms"
+    return Table(
+        "slo", caption, columns, tuple(rows[True]), tuple(rows[False]), unranked_title="Not confirmed by a second run"
+    )
 
 
 def _slo_row(entry: Mapping[str, Any], engines: Mapping[str, str]) -> tuple[Cell, ...]:
     share = entry.get("cpu_share")
     confirmed = bool(entry.get("confirmed"))
     return (
-        Cell(entry["name"]),
+        Cell(entry["name"], detail=entry.get("reason") or ""),
         Cell(entry.get("engine") or engines.get(entry["name"]) or "not known"),
         Cell(_settings(entry.get("settings"))),
         number_cell(entry.get("rate_rps")),
@@ -220,7 +241,7 @@ def _slo_row(entry: Mapping[str, Any], engines: Mapping[str, str]) -> tuple[Cell
         number_cell(entry.get("p99_ms")),
         Cell("n/a" if share is None else f"{100 * share:.0f} %", share),
         Cell(size(entry.get("rss_bytes")), entry.get("rss_bytes")),
-        Cell("confirmed" if confirmed else "not confirmed", detail=entry.get("reason") or "", mark="good" if confirmed else "warn"),
+        Cell("confirmed" if confirmed else "not confirmed", mark="good" if confirmed else "warn"),
     )
 
 

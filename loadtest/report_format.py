@@ -1,4 +1,4 @@
-"""How the report prints figures: three significant digits, a unit, and `n/a` with what was needed where none was measured."""
+"""How the report prints figures: three significant digits, a unit, and `n/a` where nothing was measured."""
 
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ from loadtest.report_models import (
     training_table,
 )
 from loadtest.report_modes import modes_tables
-from loadtest.report_page import METHOD, facts_of, title_of, trust_of
+from loadtest.report_page import facts_of, title_of, trust_of
 from loadtest.report_tables import Table, to_markdown
+from loadtest.report_words import METHOD
 
 Report = Mapping[str, Any]
 FOLDED = ("points", "verdicts", "settings", "environment", "epochs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
+VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta", "wbr"})
 
 
 class Html(str):
@@ -35,6 +35,12 @@ def join(children: Child) -> Html:
     if isinstance(children, str | int | float):
         return Html(escape(str(children)))
     return Html("".join(join(child) for child in children))
+
+
+def breakable(text: str) -> Html:
+    """A name with slashes that a narrow column may break after one."""
+    first, *rest = text.split("/")
+    return join([first, [("/", element("wbr"), part) for part in rest]])
 
 
 def _attribute(key: str, value: Attribute) -> str:

@@ -1,10 +1,11 @@
-"""Tables around the measurement: artifacts, training of the twins, the clients, conformance, settings and environment."""
+"""Tables around the measurement: artifacts, training, clients, conformance, settings and environment."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from loadtest import report_words as words
 from loadtest.report_format import count, percent, significant, size
 from loadtest.report_tables import Cell, Column, Table
 
@@ -20,14 +21,31 @@ def artifacts_table(report: Report) -> Table | None:
     artifacts = report.get("artifacts") or []
     if not artifacts:
         return None
-    columns = (Column("Artifact"), Column("Framework"), Column("Format"), Column("Size", True), Column("Test accuracy", True),
-               Column("Largest difference", True, "largest absolute difference of a probability to the trained model"),
-               Column("Same label", True), Column("Images", True), Column("Batch sizes"), Column("sha256"))  # fmt: skip
+    columns = (
+        Column("Artifact"),
+        Column("Framework"),
+        Column("Format"),
+        Column("Size", True),
+        Column("Test accuracy", True),
+        Column("Largest difference", True, "largest absolute difference of a probability to the trained model"),
+        Column("Same label", True),
+        Column("Images", True),
+        Column("Batch sizes"),
+        Column("sha256"),
+    )
     rows = tuple(_artifact_row(artifact) for artifact in artifacts)
     missing = tuple(
-        (Cell(entry["name"], detail=entry.get("reason", "")), *[Cell("")] * 9) for entry in report.get("not_exported") or []
+        (Cell(entry["name"], detail=entry.get("reason", "")), *[Cell("")] * 9)
+        for entry in report.get("not_exported") or []
     )
-    return Table("artifacts", "Artifacts against the models they were made from", columns, rows, missing, unranked_title="Not exported")
+    return Table(
+        "artifacts",
+        "Artifacts against the models they were made from",
+        columns,
+        rows,
+        missing,
+        unranked_title="Not exported",
+    )
 
 
 def _artifact_row(artifact: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -39,7 +57,7 @@ def _artifact_row(artifact: Mapping[str, Any]) -> tuple[Cell, ...]:
         Cell(artifact.get("format") or ""),
         Cell(size(artifact.get("size_bytes")), artifact.get("size_bytes")),
         Cell(percent(artifact.get("test_accuracy")), artifact.get("test_accuracy")),
-        Cell("n/a" if difference is None else f"{difference:.1e}", difference),
+        Cell(f"{difference:.1e}" if difference else significant(difference), difference),
         Cell(percent(agreement), agreement),
         Cell(count(artifact.get("images")), artifact.get("images")),
         Cell(", ".join(map(str, artifact.get("batch_sizes") or []))),
@@ -52,7 +70,13 @@ def training_table(report: Report) -> Table | None:
     training = report.get("training") or []
     if not training:
         return None
-    columns = (Column("Framework"), Column("Epochs", True), Column("Seconds", True), Column("Parameters", True), Column("Test accuracy", True))
+    columns = (
+        Column("Framework"),
+        Column("Epochs", True),
+        Column("Seconds", True),
+        Column("Parameters", True),
+        Column("Test accuracy", True),
+    )
     rows = tuple(
         (
             Cell(entry["framework"]),
@@ -80,8 +104,14 @@ def epochs_table(report: Report) -> Table | None:
         for entry in report.get("training") or []
         for epoch in entry.get("epochs_log") or []
     )
-    columns = (Column("Framework"), Column("Epoch", True), Column("Loss", True), Column("Training accuracy", True),
-               Column("Test accuracy", True), Column("Seconds", True))  # fmt: skip
+    columns = (
+        Column("Framework"),
+        Column("Epoch", True),
+        Column("Loss", True),
+        Column("Training accuracy", True),
+        Column("Test accuracy", True),
+        Column("Seconds", True),
+    )
     return Table("epochs", "Epoch by epoch", columns, rows) if rows else None
 
 
@@ -90,8 +120,13 @@ def clients_table(report: Report) -> Table | None:
     clients = report.get("clients") or []
     if not clients:
         return None
-    columns = (Column("Client"), Column("Ceiling, requests/s", True), Column("Floor p50, ms", True), Column("Floor p99, ms", True),
-               Column("Schedule lag p99, ms", True, "how late the client sends against its schedule"))  # fmt: skip
+    columns = (
+        Column("Client"),
+        Column("Ceiling, requests/s", True),
+        Column("Floor p50, ms", True),
+        Column("Floor p99, ms", True),
+        Column("Schedule lag p99, ms", True, "how late the client sends against its schedule"),
+    )
     rows = tuple(
         (
             Cell(entry["protocol"]),
@@ -101,8 +136,7 @@ def clients_table(report: Report) -> Table | None:
         )
         for entry in clients
     )
-    note = "A point above 70 % of its client's ceiling says nothing about the server, and is marked client-limited."
-    return Table("clients", "The clients against a null server", columns, rows, note=note)
+    return Table("clients", "The clients against a null server", columns, rows, note=words.CEILING)
 
 
 def in_process_table(report: Report) -> Table | None:
@@ -110,7 +144,13 @@ def in_process_table(report: Report) -> Table | None:
     entries = report.get("in_process") or []
     if not entries:
         return None
-    columns = (Column("Artifact"), Column("Engine"), Column("Batch size", True), Column("p50, ms", True), Column("Samples/s", True))
+    columns = (
+        Column("Artifact"),
+        Column("Engine"),
+        Column("Batch size", True),
+        Column("p50, ms", True),
+        Column("Samples/s", True),
+    )
     rows = tuple(
         (
             Cell(entry["artifact"]),
@@ -130,7 +170,12 @@ def settings_table(report: Report) -> Table | None:
     keys = sorted({key for endpoint in endpoints for key in endpoint.get("settings") or {}})
     if not keys:
         return None
-    columns = (Column("Endpoint"), Column("Engine"), *(Column(key.replace("_", " "), True) for key in keys), Column("Samples sha256"))
+    columns = (
+        Column("Endpoint"),
+        Column("Engine"),
+        *(Column(key.replace("_", " "), True) for key in keys),
+        Column("Samples sha256"),
+    )
     rows = tuple(
         (
             Cell(endpoint["name"]),
@@ -146,7 +191,11 @@ def settings_table(report: Report) -> Table | None:
 def environment_table(report: Report) -> Table | None:
     """The machine, the versions and the command, key by key."""
     facts = dict(_flat("", report.get("environment") or {}))
-    facts |= {key: _plain(report[key]) for key in ("command", "seed", "rounds", "profile", "comparison", "generated") if report.get(key) is not None}
+    facts |= {
+        key: _plain(report[key])
+        for key in ("command", "seed", "rounds", "profile", "comparison", "generated")
+        if report.get(key) is not None
+    }
     if not facts:
         return None
     rows = tuple((Cell(key), Cell(text)) for key, text in facts.items())
@@ -181,7 +230,9 @@ def conformance_table(report: Report, api: str) -> Table:
     rows = []
     for name, case in cases.items():
         found = [next((c for c in entry.get("cases") or [] if c["name"] == name), None) for entry in endpoints]
-        rows.append((Cell(name, detail=case.get("source", "")), Cell(case.get("level", "")), *(_outcome(c) for c in found)))
+        rows.append(
+            (Cell(name, detail=case.get("source", "")), Cell(case.get("level", "")), *(_outcome(c) for c in found))
+        )
     columns = (Column("Case"), Column("Level"), *(Column(str(entry.get("endpoint"))) for entry in endpoints))
     return Table(f"conformance-{api}", f"Conformance to {api}", columns, tuple(rows))
 
@@ -191,4 +242,8 @@ def _outcome(case: Mapping[str, Any] | None) -> Cell:
         return Cell("not run")
     outcome = str(case.get("outcome"))
     text = {"pass": "✓ pass", "fail": "✗ fail"}.get(outcome, outcome)
-    return Cell(text, detail="" if outcome == "pass" else str(case.get("observed") or ""), mark={"pass": "good", "fail": "bad"}.get(outcome, ""))
+    return Cell(
+        text,
+        detail="" if outcome == "pass" else str(case.get("observed") or ""),
+        mark={"pass": "good", "fail": "bad"}.get(outcome, ""),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,38 +11,41 @@ from loadtest.report_endpoints import is_ranked, points
 from loadtest.report_format import count, plural
 from loadtest.report_markup import Html, element, join
 from loadtest.report_sections import sections_of
+from loadtest.report_words import METHOD
 
 Report = Mapping[str, Any]
 FOLDER = Path(__file__).parent
-
-METHOD = (
-    ("Endpoint", "A server, an artifact and a protocol: one thing that can be measured. The engine says how the server was provided: binary, docker, pip, or embedded, which means that "
-     "a server of this project stands in for the genuine one."),
-    ("Equal work", "Every endpoint gets the same tensors from the same samples file; its sha256 is in the settings. Layout change and softmax are inside the graph, so no server does more than another. "
-     "Every answer is compared with the expected one while the load runs; a failure or a wrong answer never becomes a latency."),
-    ("Rounds", "Each round measures every endpoint once, in random order; the seed is recorded. Server and load generator run on different cores where there are two or more."),
-    ("Closed and open", "In single_stream and closed-N, N users each wait for their answer before they ask again. In open, requests are due on a schedule whatever the server does, and latency counts from the moment "
-     "a request was due. A closed loop can't see the queue that its own waiting prevents."),
-    ("Percentiles", "Taken from raw latencies, never from rounded ones. One is printed only where enough requests support it by the early-stopping count of MLPerf LoadGen; otherwise it reads n/a (needs N)."),
-    ("Intervals and verdicts", "Intervals are at 95 %, blocked by round. A pair of endpoints is called different only where the interval of their ratio, corrected for the number of comparisons, excludes 1; "
-     "otherwise no difference was seen, which is not to say that there is none."),
-    ("INVALID and client-limited", "A point that was unstable, had errors or too few requests is INVALID. One whose client worked close to its own ceiling is client-limited. Both are shown, marked, and never ranked."),
-    ("Limits", "One small network on one machine. Figures hold for this machine and these versions; compare rows of one report, not figures of two."),
-)  # fmt: skip
 
 
 def render_html(report: Report) -> str:
     """The whole page as text."""
     sections = sections_of(report)
-    links = element("nav", [element("a", _short(name), href=f"#{name}") for name, _, _ in sections], aria_label="Sections", class_="contents")
-    body = [element("section", element("h2", title, id=f"{name}-title"), content, id=name, aria_labelledby=f"{name}-title") for name, title, content in sections]
+    links = element(
+        "nav",
+        [element("a", _short(name), href=f"#{name}") for name, _, _ in sections],
+        aria_label="Sections",
+        class_="contents",
+    )
+    body = [
+        element("section", element("h2", title, id=f"{name}-title"), content, id=name, aria_labelledby=f"{name}-title")
+        for name, title, content in sections
+    ]
     main = element("main", _opening(report), links, body, _method(), id="content")
     toggle = element("button", "Theme: as the system", type="button", id="theme", hidden=True)
     script = element("script", Html((FOLDER / "report.js").read_text()))
     page = element(
-        "html", _head(report), element("body", element("a", "Skip to the report", href="#content", class_="skip"), toggle, main, _footer(report), script),
+        "html",
+        _head(report),
+        element(
+            "body",
+            element("a", "Skip to the report", href="#content", class_="skip"),
+            toggle,
+            main,
+            _footer(report),
+            script,
+        ),
         lang="en",
-    )  # fmt: skip
+    )
     return f"<!doctype html>\n{page}\n"
 
 
@@ -55,12 +59,19 @@ def title_of(report: Report) -> str:
 def trust_of(report: Report) -> list[str]:
     """What the reader can rely on: answers checked, points ranked, engines that stand in."""
     found = list(points(report))
-    requests, failures, wrong = (sum(point.get(key) or 0 for _, point in found) for key in ("requests", "failures", "wrong_answers"))
+    requests, failures, wrong = (
+        sum(point.get(key) or 0 for _, point in found) for key in ("requests", "failures", "wrong_answers")
+    )
     limited = sum(bool(point.get("client_limited")) for _, point in found)
     invalid = sum(not is_ranked(point) and not point.get("client_limited") for _, point in found)
     told = [f"{count(requests)} answers, every one checked: {plural(failures, 'failure')}, {count(wrong)} wrong"]
-    told.append(f"{plural(len(found), 'point')}: {len(found) - limited - invalid} valid, {invalid} INVALID, {limited} client-limited")
-    stand_in = dict.fromkeys(str(e["server"]) for e in report.get("endpoints") or [] if e.get("engine") == "embedded" and e.get("server") == "tfserving")
+    valid = len(found) - limited - invalid
+    told.append(f"{plural(len(found), 'point')}: {valid} valid, {invalid} INVALID, {limited} client-limited")
+    stand_in = dict.fromkeys(
+        str(e["server"])
+        for e in report.get("endpoints") or []
+        if e.get("engine") == "embedded" and e.get("server") == "tfserving"
+    )
     return told + [f"{name} ran as the embedded stand-in, not as the genuine server" for name in stand_in]
 
 
@@ -90,12 +101,27 @@ def _head(report: Report) -> Html:
 
 
 def _opening(report: Report) -> Html:
-    kicker = element("p", f"Serving comparison · {report['comparison']}" if report.get("comparison") else "Serving comparison", class_="kicker")
+    kicker = element(
+        "p",
+        f"Serving comparison · {report['comparison']}" if report.get("comparison") else "Serving comparison",
+        class_="kicker",
+    )
     facts = element("p", " · ".join(facts_of(report)), class_="facts")
-    answers = [element("li", sentence) for sentence in report.get("headline") or []]
-    answer = element("ul", answers, class_="answer") if answers else element("p", "No verdicts yet: the figures below are shown without a ranking.", class_="answer")
+    answers = [element("li", _with_names(sentence, report)) for sentence in report.get("headline") or []]
+    answer = (
+        element("ul", answers, class_="answer")
+        if answers
+        else element("p", "No verdicts yet: the figures below are shown without a ranking.", class_="answer")
+    )
     trust = element("ul", [element("li", sentence) for sentence in trust_of(report)], class_="trust")
     return element("header", kicker, element("h1", title_of(report)), facts, answer, trust)
+
+
+def _with_names(sentence: str, report: Report) -> Html:
+    """The sentence with the names of endpoints set off."""
+    names = sorted((str(endpoint["name"]) for endpoint in report.get("endpoints") or []), key=len, reverse=True)
+    parts = re.split(f"({'|'.join(map(re.escape, names))})", sentence) if names else [sentence]
+    return join([element("b", part) if part in names else part for part in parts])
 
 
 def _short(name: str) -> str:
@@ -105,9 +131,20 @@ def _short(name: str) -> str:
 
 def _method() -> Html:
     terms = [(element("dt", term), element("dd", meaning)) for term, meaning in METHOD]
-    return element("section", element("details", element("summary", "How to read this"), element("dl", terms)), id="method", aria_label="How to read this")
+    return element(
+        "section",
+        element("details", element("summary", "How to read this"), element("dl", terms)),
+        id="method",
+        aria_label="How to read this",
+    )
 
 
 def _footer(report: Report) -> Html:
-    made = join(["Made by ", element("code", str(report.get("command") or "make report")), ". The figures behind this page are in report.json beside it."])
+    made = join(
+        [
+            "Made by ",
+            element("code", str(report.get("command") or "make report")),
+            ". The figures behind this page are in report.json beside it.",
+        ]
+    )
     return element("footer", element("p", made))

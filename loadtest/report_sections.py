@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from loadtest import report_words as words
 from loadtest.charts import marker, style_of
 from loadtest.charts_curves import Panel, Styler, quantile_panels, shown_percentile, throughput_panels
 from loadtest.charts_rows import Question, cpu_row, gap_row, memory_row, row_panels, slo_rows, start_row
@@ -16,7 +17,6 @@ from loadtest.report_endpoints import (
     slo_table,
     verdicts_table,
 )
-from loadtest.report_format import significant
 from loadtest.report_markup import Html, element, join
 from loadtest.report_models import (
     artifacts_table,
@@ -40,7 +40,9 @@ Section = tuple[str, str, Html]
 def styler_of(report: Report) -> Styler:
     """How protocols and frameworks look, the same in every chart of the report."""
     known = ("rest", "rest-binary", "grpc")
-    found = {str(e["protocol"]) for e in report.get("endpoints") or []} | {str(c["protocol"]) for c in report.get("clients") or []}
+    found = {str(e["protocol"]) for e in report.get("endpoints") or []} | {
+        str(c["protocol"]) for c in report.get("clients") or []
+    }
     protocols = [*known, *sorted(found.difference(known))]
     frameworks = list(dict.fromkeys(str(a.get("framework")) for a in report.get("artifacts") or []))
     framework_of = {a["name"]: frameworks.index(str(a.get("framework"))) for a in report.get("artifacts") or []}
@@ -92,11 +94,25 @@ def legend(report: Report, styler: Styler) -> Html:
     keys = []
     for protocol in protocols:
         style = styler(protocol, some)
-        mark = element("svg", marker(style.shape, 7, 7, "", radius=4.5), viewBox="0 0 14 14", width=14, height=14, aria_hidden="true")
+        mark = element(
+            "svg",
+            marker(style.shape, 7, 7, "", radius=4.5),
+            viewBox="0 0 14 14",
+            width=14,
+            height=14,
+            aria_hidden="true",
+        )
         keys.append(element("span", mark, protocol, class_=f"key hue-{style.hue}"))
     for framework, artifact in reversed(artifacts.items()):
         kind = "dashed" if styler(next(iter(protocols), "rest"), artifact).dashed else ""
-        stroke = element("svg", element("line", x1=0, y1=7, x2=26, y2=7, class_=f"curve {kind}"), viewBox="0 0 26 14", width=26, height=14, aria_hidden="true")
+        stroke = element(
+            "svg",
+            element("line", x1=0, y1=7, x2=26, y2=7, class_=f"curve {kind}"),
+            viewBox="0 0 26 14",
+            width=26,
+            height=14,
+            aria_hidden="true",
+        )
         keys.append(element("span", stroke, framework, class_="key"))
     keys.append(element("span", "⨯ not ranked (INVALID or client-limited)", class_="key"))
     return element("p", keys, class_="legend")
@@ -110,10 +126,7 @@ def _throughput(report: Report, styler: Styler) -> Html:
     panels = throughput_panels(report, styler)
     if not panels:
         return Html("")
-    caption = (
-        f"Each line is an endpoint, from one user on the left to the most users on the right; down and to the right is better. Whiskers are 95 % "
-        f"intervals, pale lines the other servers. The vertical axis is the {shown_percentile(report)}, both axes are logarithmic."
-    )
+    caption = words.THROUGHPUT.format(percentile=shown_percentile(report))
     return Html(legend(report, styler) + _figure(panels, caption))
 
 
@@ -121,8 +134,8 @@ def _distribution(report: Report, styler: Styler) -> Html:
     names = dict.fromkeys(point["name"] for _, point in points(report) if point.get("latency_quantiles_ms"))
     parts = []
     for place, name in enumerate(sorted(names, key=_scenario_order)):
-        caption = "Read at 99 %: 99 of 100 requests were at least as fast. The axis gives the slowest tenth as much room as all the others."
-        parts.append(_fold(f"Scenario {name}", _figure(quantile_panels(report, styler, name), caption), opened=place == 0))
+        figure = _figure(quantile_panels(report, styler, name), words.QUANTILES)
+        parts.append(_fold(f"Scenario {name}", figure, opened=place == 0))
     return Html(legend(report, styler) + join(parts)) if parts else Html("")
 
 
@@ -132,31 +145,31 @@ def _scenario_order(name: str) -> tuple[int, str]:
 
 
 def _gap(report: Report, styler: Styler) -> Html:
-    caption = (
-        "99th percentile under open load: hollow marks count from the moment the request was really sent, filled ones from the moment it was due. "
-        "The distance is the coordinated-omission gap: waiting that a client which sends late does not see. A target is promised to users, who wait from the filled clock."
-    )
-    return _figure(row_panels(report, styler, Question("p99 latency, ms", gap_row, log=True)), caption)
+    return _figure(row_panels(report, styler, Question("p99 latency, ms", gap_row, log=True)), words.GAP)
 
 
 def _slo_title(report: Report) -> str:
-    return f"How much load keeps p99 under {significant((report.get('slo') or {}).get('target_ms'))} ms?"
+    return f"How much load keeps p99 under {(report.get('slo') or {}).get('target_ms') or 0:g} ms?"
 
 
 def _slo(report: Report, styler: Styler) -> Html:
     table = slo_table(report)
     if table is None:
         return Html("")
-    caption = "Highest arrival rate, requests per second on a fixed schedule, at which the 99th percentile from the intended send stayed under the target. Hollow: default settings."
-    return Html(_figure(row_panels(report, styler, Question("requests per second", slo_rows(report))), caption) + to_html(table))
+    figure = _figure(row_panels(report, styler, Question("requests per second", slo_rows(report))), words.SLO)
+    return Html(figure + _fold("The figures, with goodput, processor and memory at that rate", to_html(table)))
 
 
 def _cost(report: Report, styler: Styler) -> Html:
     charts = (
-        ("How much memory does it take?", Question("memory, MB", memory_row), "Peak resident memory of the server's processes; hollow: steady, after the load."),
-        ("How long until the first answer?", Question("seconds from start", start_row), "From the start of the process to live and ready (hollow) and to the first right answer (filled)."),
-        ("How much processor time do 1,000 requests take?", Question("CPU seconds per 1,000 requests", cpu_row), "Under the most users of the closed loop."),
-    )  # fmt: skip
+        ("How much memory does it take?", Question("memory, MB", memory_row), words.MEMORY),
+        ("How long until the first answer?", Question("seconds from start", start_row), words.START),
+        (
+            "How much processor time do 1,000 requests take?",
+            Question("CPU seconds per 1,000 requests", cpu_row),
+            words.CPU,
+        ),
+    )
     drawn = [(title, _figure(row_panels(report, styler, question), caption)) for title, question, caption in charts]
     return join([_fold(title, figure, opened=place == 0) for place, (title, figure) in enumerate(drawn)])
 
@@ -164,7 +177,9 @@ def _cost(report: Report, styler: Styler) -> Html:
 def _training(report: Report) -> Html:
     if not report.get("training"):
         return Html("")
-    return Html(_tables(training_table(report), epochs_table(report)) + _fold("The twins' code side by side", diff_view()))
+    return Html(
+        _tables(training_table(report), epochs_table(report)) + _fold("The twins' code side by side", diff_view())
+    )
 
 
 def _clients(report: Report) -> Html:
@@ -190,4 +205,3 @@ def _everything(report: Report) -> Html:
         _fold("Every point, with what keeps it out of the ranking", _tables(points_table(report)))
         + _fold("Every pair of endpoints, with its verdict", _tables(verdicts_table(report)))
     )
-

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from loadtest.report_markup import Html, element
+from loadtest.report_markup import Html, breakable, element
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,13 @@ def to_html(table: Table) -> Html:
 
 def _head(index: int, column: Column) -> Html:
     return element(
-        "th", column.name, scope="col", class_="number" if column.numeric else None, title=column.hint or None,
+        "th",
+        column.name,
+        scope="col",
+        class_="number" if column.numeric else None,
+        title=column.hint or None,
         data_column=index,
-    )  # fmt: skip
+    )
 
 
 def _row(table: Table, row: Sequence[Cell]) -> Html:
@@ -71,7 +75,9 @@ def _row(table: Table, row: Sequence[Cell]) -> Html:
 
 
 def _field(table: Table, index: int, cell: Cell) -> Html:
-    text = element("span", cell.text, class_=f"mark {cell.mark}") if cell.mark else cell.text
+    text: str = element("span", cell.text, class_=f"mark {cell.mark}") if cell.mark else cell.text
+    if index < table.heads and not cell.mark:
+        text = breakable(cell.text)
     detail = element("small", cell.detail) if cell.detail else None
     classes = " ".join(filter(None, ("number" if table.columns[index].numeric else "", "bar" if cell.bar else "")))
     attributes = {

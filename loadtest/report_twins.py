@@ -47,7 +47,8 @@ def diff_view(twins: tuple[Path, Path] = TWINS) -> Html | None:
     pairs = pair_lines(left, right)
     same = sum(pair.same for pair in pairs)
     head = element("thead", element("tr", [element("th", path.name, colspan=2, scope="col") for path in twins]))
-    table = element("table", head, element("tbody", [_line(pair) for pair in pairs]), class_="diff")
+    widths = element("colgroup", [element("col") for _ in range(4)])
+    table = element("table", widths, head, element("tbody", [_line(pair) for pair in pairs]), class_="diff")
     total = max(len(left), len(right))
     told = element("p", f"{same} of {total} lines are the same, word for word; what differs is marked.")
     frame = element("div", table, class_="scroll", tabindex=0, role="region", aria_label="The twins' code side by side")
@@ -65,7 +66,9 @@ def _line(pair: Pair) -> Html:
 
 
 def _side(number: int, content: str | Html, kind: str = "") -> Html:
-    return Html(element("td", number, class_="line-number") + element("td", element("code", content), class_=kind or None))
+    return Html(
+        element("td", number, class_="line-number") + element("td", element("code", content), class_=kind or None)
+    )
 
 
 def _gap() -> Html:
