@@ -71,11 +71,6 @@ class _Waiting:
         except Exception as error:  # whatever it is belongs to this request alone
             self.future.set_exception(error)
 
-    def fail(self, error: BaseException) -> None:
-        """Resolve the future with an error."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
 
 class Batcher:
     """Runs a model for many requests: as few runs as the arrivals allow, no neighbour's mistake in anybody's answer."""
@@ -89,17 +84,19 @@ class Batcher:
         max_queue_size: int = 1024,
         in_thread: bool = False,
         observe: Observe | None = None,
+        on_failure: Callable[[BaseException], None] | None = None,
     ) -> None:
         """Batch `run` over the first dimension, up to `max_batch_size` rows; 1 turns batching off.
 
         `max_queue_size` bounds the requests that wait. `max_queue_delay_us` is how long several waiting requests may
-        wait for more; a lone one never does.
+        wait for more; a lone one never does. `on_failure` is told of every request that got an error for an answer.
         """
         self._run = run
         self._max_rows = max_batch_size
         self._delay_s = max_queue_delay_us * 1e-6
         self._max_waiting = max_queue_size
         self._observe = observe
+        self._on_failure = on_failure
         self._pool = ThreadPoolExecutor(1, "model") if in_thread else None
         self._queues: dict[Any, deque[_Waiting]] = {}  # by dtypes and row shapes; the first key's turn is next
         self._waiting = 0
@@ -133,15 +130,26 @@ class Batcher:
             self._next()
         return waiting.future
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request waits or runs."""
+        return self._busy
+
     def close(self) -> None:
         """Fail what waits and let the thread go; call it when no request can come any more."""
         for queue in self._queues.values():
             for waiting in queue:
-                waiting.fail(RuntimeError("the model was unloaded"))
+                self._fail(waiting, RuntimeError("the model was unloaded"))
         self._queues.clear()
         self._waiting = 0
         if self._pool is not None:
             self._pool.shutdown(wait=False)
+
+    def _fail(self, waiting: _Waiting, error: BaseException) -> None:
+        if not waiting.future.done():
+            waiting.future.set_exception(error)
+            if self._on_failure is not None:
+                self._on_failure(error)
 
     # the queue
 
@@ -173,7 +181,7 @@ class Batcher:
                 if waiting.future.done():
                     continue
                 if waiting.deadline_s is not None and waiting.deadline_s < time.perf_counter():
-                    waiting.fail(DeadlineExceeded("the deadline passed while the request waited"))
+                    self._fail(waiting, DeadlineExceeded("the deadline passed while the request waited"))
                     continue
                 batch.append(waiting)
                 rows += waiting.rows
@@ -230,7 +238,7 @@ class Batcher:
         rows = sum(waiting.rows for waiting in batch)
         for waiting, result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
-                waiting.fail(result)
+                self._fail(waiting, result)
             else:
                 waiting.answer(result, began_s, compute_s, rows)
         self._last_requests = len(batch)

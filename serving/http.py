@@ -19,6 +19,7 @@ from serving.http_messages import (
     Failed,
     Handler,
     Limits,
+    Log,
     Malformed,
     Request,
     Response,
@@ -88,13 +89,14 @@ async def serve(
     tls: ssl.SSLContext | None = None,
     token: str | None = None,
     public: Collection[str] = (),
+    log: Log | None = None,
 ) -> HttpServer:
     """Serve HTTP on bound sockets until `drain`.
 
     `malformed` words the refusals of this layer, `failed` the answers to what a handler raises; with `token` every
-    request but those for the `public` targets needs `Authorization: Bearer <token>`.
+    request but those for the `public` targets needs `Authorization: Bearer <token>`; `log` is told of every answer.
     """
     authorization = f"Bearer {token}".encode() if token else None
-    server = HttpServer(Shared(handler, limits or Limits(), malformed, failed, authorization, public))
+    server = HttpServer(Shared(handler, limits or Limits(), malformed, failed, authorization, public, log))
     await server.listen(sockets, tls)
     return server

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from serving.http_messages import Failed, Handler, Limits, Malformed, Request, Response, encode
+from serving.http_messages import Failed, Handler, Limits, Log, Malformed, Request, Response, encode
 
 NEVER = float("inf")
 
@@ -37,6 +37,7 @@ class Shared:
     """The one accepted value of the header of that name."""
     public: Collection[str] = ()
     """Targets that need no authorization."""
+    log: Log | None = None
     connections: set[Any] = field(default_factory=set)
     draining: bool = False
     date: bytes = b""
@@ -75,6 +76,8 @@ class Exchange:
     def complete(self, response: Response) -> None:
         """Turn the response into what will be written."""
         shared = self.connection.shared
+        if shared.log is not None:
+            shared.log(self.request, response)
         ends = response.close or (shared.draining and self.connection.is_last(self))
         self.keep_alive = self.keep_alive and not ends
         self.payload = encode(response, shared.date, self.keep_alive, self.version, self.head)

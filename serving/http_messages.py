@@ -41,6 +41,8 @@ Malformed = Callable[[int, str, Request | None], Response]
 """Words a refusal of the HTTP layer: status, reason, and the request where there was a complete one."""
 Failed = Callable[[BaseException, Request], Response]
 """Words the answer to an exception that a handler raised."""
+Log = Callable[[Request | None, Response], None]
+"""Told of every answer; the request is None where there was no complete one."""
 
 
 @dataclass(frozen=True)

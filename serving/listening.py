@@ -1,0 +1,24 @@
+"""Sockets that servers of our own listen on."""
+
+from __future__ import annotations
+
+import socket
+
+from contract import StageError
+
+
+def bound_socket(host: str, port: int, *, shared: bool) -> socket.socket:
+    """A TCP socket bound to `host:port`, not yet listening; `shared` lets several processes bind the same port.
+
+    Raises StageError where the port is taken.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise StageError(f"can't listen on {host}:{port}: {error.strerror}: choose another port") from None
+    return bound
