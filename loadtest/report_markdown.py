@@ -9,6 +9,7 @@ from loadtest.report_endpoints import glance_table, points_table, present, slo_t
 from loadtest.report_models import (
     artifacts_table,
     clients_table,
+    conformance_summary,
     conformance_table,
     environment_table,
     in_process_table,
@@ -46,6 +47,7 @@ def tables_of(report: Report) -> list[Table]:
             *modes_tables(report),
             clients_table(report),
             in_process_table(report),
+            conformance_summary(report),
             *(conformance_table(report, api) for api in apis),
             points_table(report),
             verdicts_table(report),
@@ -56,7 +58,7 @@ def tables_of(report: Report) -> list[Table]:
 
 
 def _section(table: Table) -> str:
-    if table.name in FOLDED or table.name.startswith("conformance"):
+    if table.name in FOLDED or table.name.startswith("conformance-"):
         return f"<details><summary>{table.caption}</summary>\n\n{to_markdown(table)}\n\n</details>"
     return f"## {table.caption}\n\n{to_markdown(table)}"
 

@@ -223,6 +223,38 @@ def _sortable(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
+def conformance_summary(report: Report) -> Table | None:
+    """How many cases of each level every endpoint passes."""
+    entries = report.get("conformance") or []
+    engines = {endpoint["name"]: endpoint.get("engine", "") for endpoint in report.get("endpoints") or []}
+    columns = (
+        Column("Endpoint"),
+        Column("Engine"),
+        Column("Protocol"),
+        Column("MUST", True, "cases that the specification demands: passed of tried"),
+        Column("SHOULD", True, "cases that most servers agree on: passed of tried"),
+        Column("Observed", True, "cases that the specification leaves open"),
+    )
+    rows = tuple(
+        (
+            Cell(str(entry.get("endpoint"))),
+            Cell(str(entry.get("engine") or engines.get(entry.get("endpoint")) or "not known")),
+            Cell(str(entry.get("api"))),
+            *(_score(entry, level) for level in ("MUST", "SHOULD")),
+            Cell(count(sum(case.get("outcome") == "observed" for case in entry.get("cases") or []))),
+        )
+        for entry in entries
+    )
+    return Table("conformance", "Conformance at a glance", columns, rows) if rows else None
+
+
+def _score(entry: Mapping[str, Any], level: str) -> Cell:
+    cases = [case for case in entry.get("cases") or [] if case.get("level") == level]
+    passed = sum(case.get("outcome") == "pass" for case in cases)
+    good = passed == len(cases)
+    return Cell(f"{passed} of {len(cases)}", passed / len(cases) if cases else None, mark="good" if good else "bad")
+
+
 def conformance_table(report: Report, api: str) -> Table:
     """The cases of one API as rows, the endpoints that speak it as columns."""
     endpoints = [entry for entry in report.get("conformance") or [] if entry.get("api") == api]

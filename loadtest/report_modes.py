@@ -48,6 +48,7 @@ def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _title(key: str) -> str:
     """`compile_s` → `Compile, s`: the unit in a key becomes the unit in the head."""
+    key = key.replace("rss_bytes", "memory_bytes")
     units = {"s": "s", "ms": "ms", "bytes": "", "per_s": "per s"}
     for suffix, unit in sorted(units.items(), key=lambda entry: -len(entry[0])):
         if key.endswith(f"_{suffix}"):

@@ -21,6 +21,7 @@ from loadtest.report_markup import Html, element, join
 from loadtest.report_models import (
     artifacts_table,
     clients_table,
+    conformance_summary,
     conformance_table,
     environment_table,
     epochs_table,
@@ -188,16 +189,8 @@ def _clients(report: Report) -> Html:
 
 def _conformance(report: Report) -> Html:
     apis = dict.fromkeys(entry["api"] for entry in report.get("conformance") or [])
-    return join([_fold(f"{api}: {_score(report, api)}", to_html(conformance_table(report, api))) for api in apis])
-
-
-def _score(report: Report, api: str) -> str:
-    entries = [entry for entry in report.get("conformance") or [] if entry["api"] == api]
-    told = []
-    for entry in entries:
-        musts = [case for case in entry.get("cases") or [] if case.get("level") == "MUST"]
-        told.append(f"{entry['endpoint']} {sum(case.get('outcome') == 'pass' for case in musts)} of {len(musts)} MUST")
-    return ", ".join(told)
+    folds = [_fold(f"Every case of {api}", to_html(conformance_table(report, api))) for api in apis]
+    return join([_tables(conformance_summary(report)), folds])
 
 
 def _everything(report: Report) -> Html:
