@@ -1,0 +1,127 @@
+"""TensorFlow Serving, hosting SavedModels: the genuine program, its container, or the embedded server in this folder.
+
+`launch` writes `models.config`, `batching.config` and `monitoring.config`, the same for every engine. The embedded
+engine runs `python -m serving.servers.tfserving` with the flags of the genuine program; its own description, and where
+it does better on purpose, is in `__main__.py`. The genuine program has no flag for a host: engine `binary` listens on
+every interface, so use it only where the machine's ports can't be reached from elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from contract import MODEL_REPOSITORY, Manifest, Tensors
+from serving.launcher import docker_missing
+from serving.server import Call, Launch, Server, Settings
+from serving.servers.tfserving.client import predict_request, predict_response, rows_of, tensors_of
+from serving.servers.tfserving.configuration import write_configuration
+
+GRPC_METHOD = "/tensorflow.serving.PredictionService/Predict"
+PROGRAM = "tensorflow_model_server"
+IMAGE = "tensorflow/serving:2.20.0"
+DEFAULT = Settings(threads=0, workers=1, max_batch_size=1, max_queue_delay_us=0)
+"""The genuine program's own defaults: no batching, as many threads as cores."""
+REST_THREADS = 64
+"""With batching each waiting request holds one of the genuine program's REST threads: 4 a core are too few."""
+
+
+class TensorFlowServing(Server):
+    """SavedModels behind TensorFlow Serving's REST and gRPC APIs."""
+
+    name = "tfserving"
+    formats = ("savedmodel",)
+    ports = {"rest": 8501, "grpc": 8500}
+    protocols = {"rest": "rest", "grpc": "grpc"}
+    engines = ("binary", "docker", "embedded")
+    grid = (
+        DEFAULT,
+        Settings(threads=0, workers=1, max_batch_size=32, max_queue_delay_us=0),
+        Settings(threads=1, workers=1, max_batch_size=32, max_queue_delay_us=0),
+        Settings(threads=0, workers=1, max_batch_size=64, max_queue_delay_us=500),
+    )
+
+    def missing(self, engine: str) -> str | None:
+        """See `Server.missing`; nothing is imported to find out."""
+        if engine == "binary":
+            return None if shutil.which(PROGRAM) else f"no `{PROGRAM}` on PATH: install the package of that name"
+        if engine == "docker":
+            return docker_missing()
+        wanted = ("tensorflow", "tensorflow_serving", "grpc", "uvloop", "httptools")
+        absent = [name for name in wanted if importlib.util.find_spec(name) is None]
+        return f"no module {', '.join(absent)}: run `make install`" if absent else None
+
+    def launch(
+        self, engine: str, artifacts: Mapping[str, Manifest], ports: Mapping[str, int], settings: Settings, folder: Path
+    ) -> Launch:
+        """See `Server.launch`; every path is absolute and the same inside a container."""
+        repository, folder = MODEL_REPOSITORY.resolve(), folder.resolve()
+        write_configuration(folder, {name: repository / name for name in artifacts}, settings)
+        flags = _flags(ports, settings, folder)
+        if engine == "binary":
+            return Launch((PROGRAM, *flags))
+        if engine == "docker":
+            published = [part for port in ports.values() for part in ("-p", f"127.0.0.1:{port}:{port}")]
+            mounts = [part for path in (repository, folder) for part in ("-v", f"{path}:{path}:ro")]
+            inside = ("docker", "run", "--rm", "--init", *published, *mounts, "--entrypoint", PROGRAM, IMAGE)
+            return Launch((*inside, *flags))
+        return Launch((sys.executable, "-m", "serving.servers.tfserving", "--host=127.0.0.1", *flags), cwd=_root())
+
+    def live_call(self) -> Call:
+        """See `Server.live_call`: a list of models is no part of the API, the refusal shows that HTTP is served."""
+        return Call("/v1/models", b"")
+
+    def ready_call(self, artifact: str) -> Call:
+        """See `Server.ready_call`."""
+        return Call(f"/v1/models/{artifact}", b"")
+
+    def is_ready(self, status: int, body: bytes) -> bool:
+        """Whether a version of the model is AVAILABLE: loaded, warmed up and routed to."""
+        if status != 200:
+            return False
+        return any(version["state"] == "AVAILABLE" for version in json.loads(body)["model_version_status"])
+
+    def encode(self, protocol: str, artifact: str, manifest: Manifest, inputs: Tensors) -> Call:
+        """See `Server.encode`: the row format in JSON, raw tensors in gRPC."""
+        if protocol == "grpc":
+            return Call(GRPC_METHOD, predict_request(artifact, manifest.inputs, inputs))
+        body = orjson.dumps({"instances": rows_of(manifest.inputs, inputs)}, option=orjson.OPT_SERIALIZE_NUMPY)
+        return Call(f"/v1/models/{artifact}:predict", body, {"Content-Type": "application/json"})
+
+    def decode(
+        self, protocol: str, manifest: Manifest, body: bytes, headers: Mapping[str, str]
+    ) -> dict[str, np.ndarray]:
+        """See `Server.decode`."""
+        if protocol == "grpc":
+            return predict_response(manifest.outputs, body)
+        return tensors_of(manifest.outputs, orjson.loads(body)["predictions"])
+
+
+def _flags(ports: Mapping[str, int], settings: Settings, folder: Path) -> list[str]:
+    """The command line that all engines share; only what differs from the genuine program's defaults."""
+    flags = [
+        f"--port={ports['grpc']}",
+        f"--rest_api_port={ports['rest']}",
+        f"--model_config_file={folder / 'models.config'}",
+        f"--monitoring_config_file={folder / 'monitoring.config'}",
+    ]
+    if settings.threads:
+        flags += [f"--tensorflow_{kind}_op_parallelism={settings.threads}" for kind in ("intra", "inter")]
+    if settings.max_batch_size > 1:
+        flags += ["--enable_batching=true", f"--batching_parameters_file={folder / 'batching.config'}"]
+        flags += [f"--rest_api_num_threads={REST_THREADS}"]
+    return flags
+
+
+def _root() -> Path:
+    return Path(__file__).resolve().parents[3]
+
+
+SERVER = TensorFlowServing()
