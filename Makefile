@@ -4,8 +4,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
-PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# Where torch comes from: a plain index has CUDA builds; on a machine without a GPU name the CPU index of the PyTorch project.
+PIP_INSTALL = $(PY) -m pip install --disable-pip-version-check --constraint constraints.txt
+# Where torch comes from. Plain indexes carry the CUDA build (gigabytes): on a machine without a GPU name PyTorch's CPU index
+# here, and pip prefers its 2.x+cpu build of the pinned version.
 TORCH_INDEX_URL ?=
 PROFILE ?= quick
 HOST ?=
@@ -30,10 +31,9 @@ install: $(VENV)/.complete ## Make .venv with every package, pinned by constrain
 $(VENV)/.complete: constraints.txt pyproject.toml
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing the packages pinned in constraints.txt (about two minutes the first time)" >&2
-	@grep -iE '^torch==' constraints.txt | xargs $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
-		$(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL))
-	@$(PY) -m pip install --disable-pip-version-check --no-deps --progress-bar on --requirement constraints.txt 2>&1 \
-		| grep --line-buffered -vE 'already satisfied|is ignored' || true
+	@$(PIP_INSTALL) $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) $$(grep '^torch==' constraints.txt)
+	@$(PY) -m pip install --disable-pip-version-check --no-deps --requirement constraints.txt \
+		| grep --line-buffered -E '^(Collecting|Installing)'; exit $${PIPESTATUS[0]}
 	@$(PY) -m pip check
 	@touch $@
 
