@@ -61,7 +61,7 @@ def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
         if batch not in targets:
             targets[batch] = _target(visit, repository, batch)
     for target in targets.values():
-        _preflight(target)
+        preflight(target)
     if visit.warm_up_s:
         run_once(environment, targets[1], Closed(WARM_UP_USERS, visit.warm_up_s), seed=0)
     for run in visit.runs:
@@ -96,11 +96,14 @@ def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
 
 
 def run_once(
-    environment: Environment, target: Target, scenario: Scenario, seed: int
+    environment: Environment, target: Target, scenario: Scenario, seed: int, worker: int = 0, workers: int = 1
 ) -> tuple[Recorder, Load, int]:
-    """Run one scenario with Locust's users: what was recorded, the load, and the clock's zero."""
+    """Run one scenario with Locust's users: what was recorded, the load, and the clock's zero.
+
+    One of several `workers` gets its own users as `scenario`; an open loop's rate is the whole one, shared among them.
+    """
     load = Load(target, report=locust_report(environment, target.endpoint))
-    session = Session(load, scenario, seed=seed, shares=scenario.users)
+    session = Session(load, scenario, seed, worker, workers, shares=scenario.users * workers)
     chosen = user_class(target.endpoint, lambda _environment: session)
     runner = environment.runner
     assert runner is not None
@@ -129,7 +132,7 @@ def usage_of(visit: Visit) -> Any:
     return usage(visit.server_pid) if visit.server_pid is not None else None
 
 
-def _preflight(target: Target) -> None:
+def preflight(target: Target) -> None:
     """Ask every request once and check the answer; the requests' right answers are known from here on."""
     connection = target.connection()
     try:
@@ -169,4 +172,4 @@ def _write_result(run: Run, fields: dict[str, Any]) -> None:
     write_whole(Path(run.path + ".json"), to_json(fields).encode())
 
 
-__all__ = ["Burst", "Open", "StageError", "carry_out", "run_once"]
+__all__ = ["Burst", "Open", "StageError", "carry_out", "preflight", "run_once"]

@@ -1,0 +1,131 @@
+"""The load test: `python -m loadtest` measures every endpoint in rounds; its subcommands use what was measured.
+
+    python -m loadtest [--profile smoke|quick|full] [--servers NAME…] [--only ENDPOINT…] [--resume NAME]
+    python -m loadtest --host HOST | --endpoints FILE        servers that run already
+    python -m loadtest summary | gate | slo | crosscheck     each has --help
+
+Reads the model repository; writes `artifacts/results/<comparison>/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import shlex
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from contract import StageError, shown
+from loadtest.comparison import Comparison, carry_out, every_server
+from loadtest.scenarios import PROFILES, at_rate, find_profile
+from serving.repository import read_artifacts
+from serving.server import Endpoint, find_server
+
+SUBCOMMANDS = ("summary", "gate", "slo", "crosscheck", "equal_work", "client_speed")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the comparison, or the subcommand that comes first; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if words and words[0] in SUBCOMMANDS:
+            return int(importlib.import_module(f"loadtest.{words[0]}").main(words[1:]))
+        return _compare(words)
+    except StageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _compare(words: Sequence[str]) -> int:
+    given = _parser().parse_args(words)
+    comparison = Comparison.read(given.resume) if given.resume else _asked(given, words)
+    try:
+        failed = carry_out(comparison)
+    except KeyboardInterrupt:
+        print(f"\nkept what was measured: go on with `make loadtest RESUME={comparison.name}`", file=sys.stderr)
+        raise
+    print(f"results: {shown(comparison.folder)}", file=sys.stderr)
+    if failed:
+        raise StageError(f"no right answers from {', '.join(failed)}: see {shown(comparison.folder)}/generator.log")
+    return 0
+
+
+def _asked(given: argparse.Namespace, words: Sequence[str]) -> Comparison:
+    profile = find_profile(given.profile)
+    if given.rounds:
+        profile = replace(profile, rounds=given.rounds)
+    if given.rate:
+        profile = at_rate(profile, given.rate)
+    attached = _attached(given.host, given.endpoints)
+    return Comparison(
+        name=given.name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-{profile.name}",
+        profile=profile,
+        seed=given.seed,
+        servers=() if attached else tuple(given.servers) or every_server(),
+        attached=attached,
+        only=tuple(given.only),
+        target_ms=given.target_ms,
+        command=os.environ.get("COMMAND") or shlex.join(("python", "-m", "loadtest", *words)),
+    )
+
+
+def _attached(host: str, endpoints: Path | None) -> tuple[Endpoint, ...]:
+    """The endpoints that run already: those in a file, or every server's on its default ports that `host` listens on."""
+    if endpoints is not None:
+        try:
+            return tuple(Endpoint(**fields) for fields in json.loads(endpoints.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise StageError(f"{endpoints} is no list of endpoints ({error}): `make serve-all` writes one") from None
+    if not host:
+        return ()
+    repository, found = read_artifacts(), []
+    for server in map(find_server, every_server()):
+        artifacts = {name: manifest for name, manifest in repository.items() if manifest.format in server.formats}
+        found += [e for e in server.endpoints(artifacts, server.ports, "attached", host) if _listens(e)]
+    if not found:
+        raise StageError(f"no server listens on {host} at its default ports: start them there with `make serve-all`")
+    return tuple(found)
+
+
+def _listens(endpoint: Endpoint) -> bool:
+    try:
+        socket.create_connection((endpoint.host, endpoint.port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m loadtest", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--profile", default="quick", choices=tuple(PROFILES), help="how much is measured")
+    parser.add_argument("--rounds", type=int, default=0, help="another number of rounds than the profile's")
+    parser.add_argument("--seed", type=int, default=1, help="of the order and the arrivals")
+    parser.add_argument("--servers", nargs="*", default=(), metavar="NAME", help="servers to compare; all by default")
+    parser.add_argument("--only", nargs="*", default=(), metavar="ENDPOINT", help="endpoints whose names begin so")
+    parser.add_argument("--host", default=os.environ.get("HOST", ""), help="measure the servers that run there")
+    parser.add_argument("--endpoints", type=Path, help="measure the endpoints that this JSON file lists")
+    parser.add_argument("--rate", type=float, default=0.0, help="requests per second of the open scenarios")
+    parser.add_argument("--target-ms", type=float, default=5.0, help="latency up to which an answer is goodput")
+    parser.add_argument("--name", default="", help="of the comparison; the time by default")
+    parser.add_argument("--resume", default=os.environ.get("RESUME", ""), metavar="NAME", help="go on with a comparison")
+    return parser
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Starts the load generator, a Locust process of its own, and follows its results until all runs of a plan are made."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from contract import MODEL_REPOSITORY, ROOT, StageError
+from loadtest.plan import Visit, write_plan
+from serving.launcher import start
+from serving.server import Launch
+
+SPARE_S = 120.0
+"""What a visit may take beyond the seconds of its scenarios before it counts as hung."""
+
+
+def generate(
+    folder: Path,
+    visits: list[Visit],
+    cpus: Collection[int] | None,
+    repository: Path = MODEL_REPOSITORY,
+    on_result: Callable[[int], None] = lambda more: None,
+) -> bool:
+    """Make every run of `visits`; False where an endpoint failed its pre-flight (its results say why).
+
+    Calls `on_result` with the number of results that came since the last call. Raises StageError with the end of the log where the
+    generator itself fails.
+    """
+    plan, log = folder / "plan.json", folder / "generator.log"
+    write_plan(plan, repository, visits)
+    awaited = [Path(run.path + ".json") for visit in visits for run in visit.runs]
+    seconds = sum(visit.warm_up_s + sum(run.scenario.seconds for run in visit.runs) for visit in visits)
+    limit_s = 3 * seconds + SPARE_S * len(visits)
+    argv = (sys.executable, "-m", "loadtest.locustfile", str(plan))
+    running = start(Launch(argv, {"PYTHONUNBUFFERED": "1"}, ROOT), log=log, cpus=cpus)
+    try:
+        while running.exit_status is None:
+            time.sleep(0.1)
+            awaited = _still_awaited(awaited, on_result)
+            if time.perf_counter() - running.started_s > limit_s:
+                raise StageError(f"the load generator hangs after {limit_s:.0f} s:\n{running.last_lines()}")
+        awaited = _still_awaited(awaited, on_result)
+        if running.exit_status not in (0, 1) or awaited:
+            raise StageError(f"the load generator ended with status {running.exit_status}:\n{running.last_lines(20)}")
+        return running.exit_status == 0
+    finally:
+        running.stop()
+
+
+def _still_awaited(paths: list[Path], on_result: Callable[[int], None]) -> list[Path]:
+    rest = [path for path in paths if not path.is_file()]
+    if len(rest) < len(paths):
+        on_result(len(paths) - len(rest))
+    return rest
