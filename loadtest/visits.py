@@ -1,4 +1,5 @@
-"""Carries out a plan inside Locust: pre-flight, warm-up, then every run of every visit; writes each result as it is made.
+"""Carries out a plan inside Locust: pre-flight, warm-up, then every run of every visit; writes each result as it is
+made.
 
 The generator half of `python -m loadtest`; imports gevent and Locust.
 """
@@ -26,7 +27,7 @@ from loadtest.result import measured
 from loadtest.scenarios import Burst, Closed, Offline, Open, Scenario
 from loadtest.target import Check, Target, assemble, build_target
 from loadtest.users import Session, locust_report, user_class
-from loadtest.wire import BrokenAnswer
+from loadtest.wire import BrokenAnswerError
 
 WARM_UP_USERS = 8
 START_DELAY_S = 0.002
@@ -50,14 +51,14 @@ def carry_out(plan: Path) -> int:
             failed = 1
             print(f"{visit.endpoint.name}: {error}", file=sys.stderr, flush=True)
             for run in visit.runs:
-                _write_result(run, {**visit.context, **_identity(visit, run), "preflight_error": str(error)})
+                write_result(run, {**visit.context, **identity(visit, run), "preflight_error": str(error)})
     return failed
 
 
 def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
     targets = {1: _target(visit, repository, 1)}
     for run in visit.runs:
-        batch = _batch(run.scenario)
+        batch = batch_of(run.scenario)
         if batch not in targets:
             targets[batch] = _target(visit, repository, batch)
     for target in targets.values():
@@ -65,7 +66,7 @@ def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
     if visit.warm_up_s:
         run_once(environment, targets[1], Closed(WARM_UP_USERS, visit.warm_up_s), seed=0)
     for run in visit.runs:
-        target = targets[_batch(run.scenario)]
+        target = targets[batch_of(run.scenario)]
         before, cpu_before_s, started_s = usage_of(visit), time.process_time(), time.perf_counter()
         started = datetime.now(UTC).isoformat(timespec="seconds")
         recorder, load, start_ns = run_once(environment, target, run.scenario, run.seed)
@@ -75,11 +76,11 @@ def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
         figures = measured(run.scenario, table, visit.target_ms)
         write_raw(Path(run.path + ".npz"), table)
         answered = max(1, figures["requests"] - figures["failures"])
-        _write_result(
+        write_result(
             run,
             {
                 **visit.context,
-                **_identity(visit, run),
+                **identity(visit, run),
                 **figures,
                 "started": started,
                 "explanations": recorder.explanations,
@@ -140,7 +141,7 @@ def preflight(target: Target) -> None:
             fault = target.fault(index, connection.exchange(request))
             if fault:
                 raise PreflightError(f"wrong answer to sample {index}: {fault}")
-    except (OSError, BrokenAnswer, ValueError) as error:
+    except (OSError, BrokenAnswerError, ValueError) as error:
         raise PreflightError(f"no answer to sample {index}: {type(error).__name__}: {error}") from None
     finally:
         connection.close()
@@ -150,26 +151,29 @@ def _target(visit: Visit, repository: Path, batch: int) -> Target:
     if visit.fixed is None:
         return build_target(visit.endpoint, repository, batch)
 
-    def decode(body: bytes, headers: object) -> dict[str, Any]:
+    def decode(_body: bytes, headers: object) -> dict[str, Any]:
         raise ValueError(f"not the one right answer ({headers})")
 
     grpc = visit.endpoint.protocol == "grpc"
-    check = Check(decode, lambda outputs: 0.0, 0 if grpc else 200)
+    check = Check(decode, lambda _: 0.0, 0 if grpc else 200)
     check.right.add((visit.fixed.answer, () if grpc else (("content-type", "application/json"),)))
     return assemble(visit.endpoint, [visit.fixed.call], [check], "", batch)
 
 
-def _batch(scenario: Scenario) -> int:
+def batch_of(scenario: Scenario) -> int:
     return scenario.batch if isinstance(scenario, Offline) else 1
 
 
-def _identity(visit: Visit, run: Run) -> dict[str, Any]:
+def identity(visit: Visit, run: Run) -> dict[str, Any]:
     endpoint = {**asdict(visit.endpoint), "name": visit.endpoint.name}
     return {"endpoint": endpoint, "scenario_name": run.scenario.name, "round": run.round, "seed": run.seed}
 
 
-def _write_result(run: Run, fields: dict[str, Any]) -> None:
+def write_result(run: Run, fields: dict[str, Any]) -> None:
     write_whole(Path(run.path + ".json"), to_json(fields).encode())
 
 
-__all__ = ["Burst", "Open", "StageError", "carry_out", "preflight", "run_once"]
+__all__ = [
+    "Burst", "Open", "PreflightError", "StageError", "batch_of", "between", "carry_out", "identity", "preflight",
+    "run_once", "write_result",
+]  # fmt: skip
