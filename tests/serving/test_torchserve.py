@@ -112,6 +112,9 @@ def test_open_inference_request_is_answered_in_kind(running_servers: RunningServ
     tensor = {"name": "image", "datatype": "FP32", "shape": [1, *image.shape], "data": image.ravel().tolist()}
     port = running_servers("torchserve").ports["rest"]
     url = f"http://127.0.0.1:{port}/v2/models/{ARTIFACT}/infer"
-    with urllib.request.urlopen(url, json.dumps({"inputs": [tensor]}).encode(), timeout=30) as answer:
+    request = urllib.request.Request(
+        url, json.dumps({"inputs": [tensor]}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
         (output,) = json.load(answer)["outputs"]
     np.testing.assert_allclose(output["data"], samples.expected[ARTIFACT]["probabilities"][1], atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,24 +21,30 @@ def pack(artifact: str, manifest: Manifest, store: Path, repository: Path = MODE
     sources = (model, HANDLER, folder / "manifest.json")
     if archive.is_file() and all(archive.stat().st_mtime > source.stat().st_mtime for source in sources):
         return archive
-    from model_archiver.model_archiver_config import ModelArchiverConfig
-    from model_archiver.model_packaging import generate_model_archive
-
     with tempfile.TemporaryDirectory(dir=_made(store)) as scratch:
         signature = Path(scratch) / "manifest.json"
         write_whole(signature, to_json(asdict(manifest)).encode())
+        _archive(archive.stem, model, signature, scratch)
+        (Path(scratch) / archive.name).replace(archive)
+    return archive
+
+
+def _archive(artifact: str, model: Path, signature: Path, folder: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the archiver leaves its own version file open
+        from model_archiver.model_archiver_config import ModelArchiverConfig
+        from model_archiver.model_packaging import generate_model_archive
+
         config = ModelArchiverConfig(
             model_name=artifact,
             version="1.0",
             handler=str(HANDLER),
             serialized_file=str(model),
             extra_files=str(signature),
-            export_path=scratch,
+            export_path=folder,
             force=True,
         )
         generate_model_archive(config)
-        (Path(scratch) / archive.name).replace(archive)
-    return archive
 
 
 def _made(folder: Path) -> Path:
