@@ -36,6 +36,9 @@ class Format(ABC):
     extras: ClassVar[dict[str, tuple[str, str]]] = {}
     """Per framework: the module that the conversion needs beyond the base install, and the extra that brings it."""
 
+    packages: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """Per framework: the distributions whose versions decide what the conversion writes."""
+
     @abstractmethod
     def load(self, version_folder: Path, threads: int = 1) -> LoadedModel:
         """Load `model_repository/<artifact>/<version>/` with `threads` intra-op threads.
@@ -49,7 +52,7 @@ class Format(ABC):
         return tuple(name for name in FRAMEWORKS if hasattr(cls, f"from_{name}"))
 
     def convert(self, framework: str, model_folder: Path, version_folder: Path) -> None:
-        """Write `framework`'s trained model in `model_folder` as files in `version_folder`, which exists and is empty."""
+        """Write `framework`'s trained model in `model_folder` as files in the empty folder `version_folder`."""
         getattr(self, f"from_{framework}")(model_folder, version_folder)
 
     def missing_extra(self, framework: str) -> str | None:

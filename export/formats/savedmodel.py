@@ -1,0 +1,80 @@
+"""SavedModel, TensorFlow's own format: the version folder itself, with the signature `serving_default`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contract import DATATYPE_OF, StageError, Tensors, TensorSpec, shown
+from export.format import Format, LoadedModel
+
+SIGNATURE = "serving_default"
+
+
+class SavedModel(Format):
+    """Written by `tf.saved_model.save`, run by TensorFlow."""
+
+    packages = {"tensorflow": ("tensorflow", "keras")}
+
+    def from_tensorflow(self, model_folder: Path, version_folder: Path) -> None:
+        """Save the trained network with its one signature."""
+        from training.quiet_tensorflow import tf
+        from training.train_tensorflow import load
+
+        set_threads(tf, 1)  # the gate loads the result in this process, with one thread
+        served = load(model_folder)
+        tf.saved_model.save(served, str(version_folder), signatures={SIGNATURE: served.__call__})
+
+    def load(self, version_folder: Path, threads: int = 1) -> LoadedModel:
+        """Load the signature `serving_default`; threads are the process's, so the first model loaded sets them."""
+        if not (version_folder / "saved_model.pb").is_file():
+            raise StageError(f"no {shown(version_folder / 'saved_model.pb')}: run `make export`")
+        from training.quiet_tensorflow import tf
+
+        set_threads(tf, threads)
+        try:
+            loaded = tf.saved_model.load(str(version_folder))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            raise StageError(f"{shown(version_folder)} is no SavedModel that loads: {error}") from error
+        if SIGNATURE not in loaded.signatures:
+            raise StageError(
+                f"{shown(version_folder)} has no signature {SIGNATURE}, only {', '.join(loaded.signatures) or 'none'}"
+            )
+        function = loaded.signatures[SIGNATURE]
+        inputs = tuple(spec_of(tf, name, spec) for name, spec in function.structured_input_signature[1].items())
+        outputs = tuple(spec_of(tf, name, spec) for name, spec in function.structured_outputs.items())
+
+        def run(tensors: Tensors) -> dict[str, np.ndarray]:
+            answers = function(**{name: tf.constant(array) for name, array in tensors.items()})
+            return {name: np.asarray(answer.numpy()) for name, answer in answers.items()}
+
+        run.keep = loaded  # type: ignore[attr-defined]  # the signature holds its variables only weakly
+        return LoadedModel(inputs, outputs, run)
+
+
+def set_threads(tf: Any, threads: int) -> None:
+    """Set the process's intra-op threads; TensorFlow allows it until its first operation."""
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        had = tf.config.threading.get_intra_op_parallelism_threads()
+        raise StageError(
+            f"TensorFlow already runs with {had or 'all'} threads in this process, {threads} were asked for: "
+            "load the model in a process of its own"
+        ) from None
+
+
+def spec_of(tf: Any, name: str, spec: Any) -> TensorSpec:
+    """Describe a tensor of the signature."""
+    datatype = "BYTES" if spec.dtype == tf.string else DATATYPE_OF.get(np.dtype(spec.dtype.as_numpy_dtype))
+    if datatype is None or spec.shape.rank is None:
+        raise StageError(f"{name!r} is {spec.dtype.name} {spec.shape}: the Open Inference Protocol can't carry it")
+    return TensorSpec(name, datatype, tuple(-1 if size is None else size for size in spec.shape))
+
+
+FORMAT = SavedModel()

@@ -1,0 +1,112 @@
+"""TFLite, TensorFlow's format for small devices, now LiteRT: one file `model.tflite`, the tensors' names inside."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contract import DATATYPE_OF, StageError, Tensors, TensorSpec, shown
+from export.format import Format, LoadedModel
+
+FILE = "model.tflite"
+
+
+class TfLite(Format):
+    """Written by TensorFlow's converter or by litert-torch, run by the LiteRT interpreter."""
+
+    packages = {"tensorflow": ("tensorflow", "keras"), "pytorch": ("torch", "litert-torch")}
+    extras = {"pytorch": ("litert_torch", "litert")}
+
+    def from_tensorflow(self, model_folder: Path, version_folder: Path) -> None:
+        """Convert the network as a Keras model.
+
+        From the concrete function or the SavedModel, the converter of TensorFlow 2.21 writes a file without the
+        weights (5 kB, answers NaN).
+        """
+        from training.mnist import INPUT, OUTPUT
+        from training.quiet_tensorflow import keras, tf
+        from training.train_tensorflow import load
+
+        image = keras.Input(INPUT.shape[1:], name=INPUT.name)
+        probabilities = keras.layers.Softmax()(load(model_folder).network(image))
+        converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, {OUTPUT.name: probabilities}))
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints the model's captures
+            content = converter.convert()
+        (version_folder / FILE).write_bytes(content)
+
+    def from_pytorch(self, model_folder: Path, version_folder: Path) -> None:
+        """Convert the network with litert-torch."""
+        import litert_torch
+        import torch
+
+        from training.mnist import INPUT
+        from training.train_pytorch import load
+
+        example = torch.zeros(2, *INPUT.shape[1:])
+        batch = {INPUT.name: {0: torch.export.Dim("batch", min=1)}}
+        model = litert_torch.convert(load(model_folder), sample_kwargs={INPUT.name: example}, dynamic_shapes=batch)
+        model.export(str(version_folder / FILE))
+
+    def load(self, version_folder: Path, threads: int = 1) -> LoadedModel:
+        """Load `model.tflite`; the inputs are resized to each new batch, which costs microseconds."""
+        path = version_folder / FILE
+        if not path.is_file():
+            raise StageError(f"no {shown(path)}: run `make export`")
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            interpreter = Interpreter(str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise StageError(f"{shown(path)} is no TFLite model that loads: {error}") from error
+        return hosted(path, interpreter)
+
+
+def hosted(path: Path, interpreter: Any) -> LoadedModel:
+    """Wire an interpreter to named tensors: by its first signature, else by its tensors' own names."""
+    ins, outs = details(interpreter)
+    inputs = tuple(spec_of(path, name, detail) for name, detail in ins.items())
+    outputs = tuple(spec_of(path, name, detail) for name, detail in outs.items())
+    index_of = {name: detail["index"] for name, detail in ins.items()}
+    answers = [(name, detail["index"]) for name, detail in outs.items()]
+    shapes = {name: tuple(detail["shape"]) for name, detail in ins.items()}
+
+    def run(tensors: Tensors) -> dict[str, np.ndarray]:
+        if any(shapes.get(name) != tensors[name].shape for name in index_of):
+            shapes.clear()  # a failed resize leaves nothing that could match
+            for name, index in index_of.items():
+                interpreter.resize_tensor_input(index, tensors[name].shape, strict=True)
+            interpreter.allocate_tensors()
+            shapes.update({name: tensors[name].shape for name in index_of})
+        for name, index in index_of.items():
+            interpreter.set_tensor(index, tensors[name])
+        interpreter.invoke()
+        return {name: interpreter.get_tensor(index) for name, index in answers}  # copies
+
+    return LoadedModel(inputs, outputs, run)
+
+
+def details(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The inputs and outputs by name."""
+    signatures = interpreter.get_signature_list()
+    if signatures:
+        runner = interpreter.get_signature_runner(next(iter(signatures)))
+        return runner.get_input_details(), runner.get_output_details()
+    ins, outs = interpreter.get_input_details(), interpreter.get_output_details()
+    return {detail["name"]: detail for detail in ins}, {detail["name"]: detail for detail in outs}
+
+
+def spec_of(path: Path, name: str, detail: Any) -> TensorSpec:
+    """Describe a tensor; `shape_signature` has -1 where a dimension is free."""
+    kind = detail["dtype"]
+    datatype = "BYTES" if kind in (np.bytes_, np.object_) else DATATYPE_OF.get(np.dtype(kind))
+    if datatype is None:
+        raise StageError(f"{shown(path)}: {name!r} is {kind.__name__}: the Open Inference Protocol can't carry it")
+    return TensorSpec(name, datatype, tuple(int(size) for size in detail["shape_signature"]))
+
+
+FORMAT = TfLite()

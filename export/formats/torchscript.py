@@ -1,0 +1,107 @@
+"""TorchScript, what TorchServe hosts without Python code of the model: `model.pt`, with the tensors' names beside it.
+
+TorchScript files don't say how their tensors are called, so `signature.json` does. PyTorch calls TorchScript
+deprecated; the warnings that say so are silenced here, by their text, because this is what TorchServe can host.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contract import StageError, Tensors, TensorSpec, shown, to_json
+from export.format import Format, LoadedModel
+
+FILE = "model.pt"
+SIGNATURE_FILE = "signature.json"
+
+
+class TorchScript(Format):
+    """Written by `torch.jit.trace`, run by PyTorch."""
+
+    packages = {"pytorch": ("torch",)}
+
+    def from_pytorch(self, model_folder: Path, version_folder: Path) -> None:
+        """Trace the trained network; the batch stays free."""
+        import torch
+
+        from training.mnist import INPUT, OUTPUT
+        from training.train_pytorch import load
+
+        with without_deprecation():
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                load(model_folder), torch.zeros(2, *INPUT.shape[1:])
+            )
+            torch.jit.save(traced, str(version_folder / FILE))
+        write_signature(version_folder, (INPUT,), (OUTPUT,))
+
+    def load(self, version_folder: Path, threads: int = 1) -> LoadedModel:
+        """Load `model.pt` and `signature.json`; threads are the process's."""
+        inputs, outputs = read_signature(version_folder)
+        import torch
+
+        torch.set_num_threads(threads)
+        try:
+            with without_deprecation():
+                module = torch.jit.load(str(version_folder / FILE)).eval()  # type: ignore[no-untyped-call]
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise StageError(f"{shown(version_folder / FILE)} is no TorchScript that loads: {reason}") from error
+        names = [spec.name for spec in inputs]
+
+        def run(tensors: Tensors) -> dict[str, np.ndarray]:
+            # the copy: PyTorch has no read-only tensors, and a view of a received body is read-only
+            arrays = (a if (a := tensors[name]).flags.writeable else a.copy() for name in names)
+            with torch.inference_mode():
+                answers = by_name(module(*map(torch.from_numpy, arrays)), outputs)
+            return {name: answer.numpy() for name, answer in answers.items()}
+
+        return LoadedModel(inputs, outputs, run)
+
+
+@contextmanager
+def without_deprecation() -> Iterator[None]:
+    """Silence PyTorch's notice that TorchScript is deprecated, and nothing else."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is (deprecated|not supported)", DeprecationWarning)
+        yield
+
+
+def by_name(answer: Any, outputs: tuple[TensorSpec, ...]) -> dict[str, Any]:
+    """Name what a module returned: one tensor, a tuple in the order of the outputs, or a dict."""
+    if isinstance(answer, dict):
+        return {spec.name: answer[spec.name] for spec in outputs}
+    answers = answer if isinstance(answer, (tuple, list)) else (answer,)
+    return dict(zip((spec.name for spec in outputs), answers, strict=True))
+
+
+def write_signature(version_folder: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    """Write the names, datatypes and shapes of the tensors beside the model."""
+    fields = {"inputs": [asdict(spec) for spec in inputs], "outputs": [asdict(spec) for spec in outputs]}
+    (version_folder / SIGNATURE_FILE).write_text(to_json(fields))
+
+
+def read_signature(version_folder: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Read what `write_signature` wrote; raises StageError where a file is missing or unreadable."""
+    for name in (FILE, SIGNATURE_FILE):
+        if not (version_folder / name).is_file():
+            raise StageError(f"no {shown(version_folder / name)}: run `make export`")
+    try:
+        fields = json.loads((version_folder / SIGNATURE_FILE).read_text())
+        inputs, outputs = (
+            tuple(TensorSpec(t["name"], t["datatype"], tuple(t["shape"])) for t in fields[side])
+            for side in ("inputs", "outputs")
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise StageError(f"{shown(version_folder / SIGNATURE_FILE)} is no signature: {error}") from error
+    return inputs, outputs
+
+
+FORMAT = TorchScript()

@@ -1,0 +1,60 @@
+"""The knobs of a training run: one frozen dataclass, the same for both twins, and the command line made from it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import get_type_hints
+
+from contract import MODELS, StageError
+
+ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+"""Stated, because the frameworks' own defaults differ (epsilon: Keras 1e-7, PyTorch 1e-8)."""
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What a run can be told; every field is a flag: `--learning-rate 0.001`."""
+
+    epochs: int = 2
+    batch_size: int = 32
+    """Images in one optimiser step, over all workers together."""
+    learning_rate: float = 0.001
+    seed: int = 1
+    """Seeds the initial weights and the order of the images."""
+    stop_at_accuracy: float = 1.0
+    """Ends the run after the first epoch with at least this test accuracy; 1.0 runs all epochs."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have."""
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise StageError(f"--{name.replace('_', '-')} {getattr(self, name)}: it has to be above zero")
+        if not 0 < self.stop_at_accuracy <= 1:
+            raise StageError(f"--stop-at-accuracy {self.stop_at_accuracy}: it is a share, above 0 and at most 1")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of a twin: the hyperparameters, and the mode and folder, which leave the result alone."""
+
+    hyper: Hyperparameters
+    mode: str
+    folder: Path
+    """Where weights and manifest go: `artifacts/models/<framework>`."""
+
+
+def parse_run(framework: str, modes: Sequence[str], argv: Sequence[str] | None, usage: str | None) -> Run:
+    """Read the command line of the twin of `framework`; the first of `modes` is the default."""
+    parser = argparse.ArgumentParser(prog=f"python -m training.train_{framework}", description=usage)
+    kinds = get_type_hints(Hyperparameters)
+    for field in fields(Hyperparameters):
+        flag = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(flag, type=kinds[field.name], default=field.default, help="default: %(default)s")
+    parser.add_argument("--mode", choices=modes, default=modes[0], help="how a step is executed; default: %(default)s")
+    parser.add_argument("--output", type=Path, default=MODELS / framework, help="folder; default: %(default)s")
+    given = vars(parser.parse_args(argv))
+    mode, folder = given.pop("mode"), given.pop("output")
+    return Run(Hyperparameters(**given), mode, folder)
