@@ -41,7 +41,7 @@ compare: export ## The main job: train, export, serve, load-test, report (PROFIL
 	@$(PY) -m loadtest --profile $(PROFILE)
 	@$(PY) -m loadtest.report
 
-test: install ## Install what is needed and run the tests.
+test: install export ## Install what is needed and run the tests.
 	@$(PY) -m pytest $(PYTEST_ARGS)
 
 data: $(DATA) ## Fetch MNIST and check its SHA-256.
@@ -72,6 +72,21 @@ serve-%: install ## Start one server: serve-onnxruntime, serve-tflite, serve-tfs
 
 smoke: install ## Send one checked prediction to every running endpoint.
 	@$(PY) -m serving smoke
+
+loadtest: export ## The load test alone; HOST= attaches to servers that run elsewhere, RESUME= goes on with a comparison.
+	@$(PY) -m loadtest --profile $(PROFILE) $(if $(HOST),--host $(HOST)) $(if $(RESUME),--resume $(RESUME))
+
+loadtest-%: export ## The load test of one server: loadtest-tfserving.
+	@$(PY) -m loadtest --profile $(PROFILE) --servers $* $(if $(HOST),--host $(HOST))
+
+locust: install ## Locust's own web page against the servers that are up, on http://127.0.0.1:8089.
+	@exec $(VENV)/bin/locust -f loadtest/locustfile.py --web-host 127.0.0.1 $(LOCUST_ARGS)
+
+report: install ## The report from the results that are there.
+	@$(PY) -m loadtest.report
+
+slo: export ## The highest open-loop rate of each endpoint whose p99 stays under TARGET_MS.
+	@$(PY) -m loadtest slo --target-ms $(TARGET_MS)
 
 lint: install ## Check style.
 	@$(VENV)/bin/ruff check && $(VENV)/bin/ruff format --check
