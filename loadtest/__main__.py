@@ -82,7 +82,9 @@ def _asked(given: argparse.Namespace, words: Sequence[str]) -> Comparison:
 
 
 def _attached(host: str, endpoints: Path | None) -> tuple[Endpoint, ...]:
-    """The endpoints that run already: those in a file, or every server's on its default ports that `host` listens on."""
+    """The endpoints that run already: those in a file, or every server's on its default ports that
+    `host` listens on.
+    """
     if endpoints is not None:
         try:
             return tuple(Endpoint(**fields) for fields in json.loads(endpoints.read_bytes()))
@@ -119,11 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, default=0.0, help="requests per second of the open scenarios")
     parser.add_argument("--target-ms", type=float, default=5.0, help="latency up to which an answer is goodput")
     parser.add_argument("--name", default="", help="of the comparison; the time by default")
-    parser.add_argument("--resume", default=os.environ.get("RESUME", ""), metavar="NAME", help="go on with a comparison")
+    parser.add_argument(
+        "--resume", default=os.environ.get("RESUME", ""), metavar="NAME", help="go on with a comparison"
+    )
     return parser
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
+def _interrupt(_number: int, _frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 

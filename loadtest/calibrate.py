@@ -1,7 +1,7 @@
 """The client is measured first: each protocol's client against a null server, which answers at once with a constant.
 
-What it finds, per protocol: the ceiling in requests per second, the latency floor, and the lag behind an open schedule. The requests
-are the largest that the comparison sends over the protocol, the check of the answer runs as in a real run.
+What it finds, per protocol: the ceiling in requests per second, the latency floor, and the lag behind an open schedule.
+The requests are the largest that the comparison sends over the protocol, the check of the answer runs as in a real run.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def calibrate(
     client_cpus: Collection[int] | None,
     repository: Path = MODEL_REPOSITORY,
 ) -> list[dict[str, Any]]:
-    """Measure the client of every protocol among `endpoints`: the report's `clients`, written to `folder/clients.json` as well."""
+    """Measure the client of every protocol among `endpoints`: the report's `clients`, written to `folder/clients.json`
+    as well.
+    """
     largest = {
         protocol: _largest_call([e for e in endpoints if e.protocol == protocol], repository)
         for protocol in sorted({endpoint.protocol for endpoint in endpoints})
@@ -74,10 +76,15 @@ def calibrate(
 
 
 def _figures(visit: Visit, request_bytes: int) -> dict[str, Any]:
-    protocol, results = visit.endpoint.protocol, [json.loads(Path(f"{run.path}.json").read_bytes()) for run in visit.runs]
+    protocol, results = (
+        visit.endpoint.protocol,
+        [json.loads(Path(f"{run.path}.json").read_bytes()) for run in visit.runs],
+    )
     single, *closed, scheduled = results
     if any(result.get("failures", 1) or result["wrong_answers"] for result in results):
-        raise StageError(f"the null server for {protocol} did not answer every request: see its log, then run `make loadtest`")
+        raise StageError(
+            f"the null server for {protocol} did not answer every request: see its log, then run `make loadtest`"
+        )
     return {
         "protocol": protocol,
         "ceiling_rps": max(result["throughput_rps"] for result in closed),

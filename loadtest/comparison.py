@@ -1,8 +1,8 @@
 """A comparison: rounds, in each of which every endpoint is visited once, in random order.
 
-Reads the model repository; writes `artifacts/results/<comparison>/`: `comparison.json` (what was asked, and the environment),
-`clients.json`, and per endpoint `<scenario>-<round>.json` with the raw `.npz` beside it. What is measured stays when a run is
-interrupted; carrying out the same comparison again makes only the runs that are missing.
+Reads the model repository; writes `artifacts/results/<comparison>/`: `comparison.json` (what was asked, and the
+environment), `clients.json`, and per endpoint `<scenario>-<round>.json` with the raw `.npz` beside it. What is measured
+stays when a run is interrupted; carrying out the same comparison again makes only the runs that are missing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ class Host:
     server: Server | None = None
     engine: str = ""
     artifacts: Mapping[str, Manifest] | None = None
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
 
     def measure(
         self,
@@ -165,7 +165,9 @@ def _started(
     visits: list[Visit],
     cpus: Collection[int] | None,
 ) -> tuple[list[Visit], dict[str, dict[str, float | None]]]:
-    """Start the server and wait until it is ready: the visits with its ports and process, and the cold start of each endpoint."""
+    """Start the server and wait until it is ready: the visits with its ports and process, and the cold start of each
+    endpoint.
+    """
     ports, folder = free_ports(server), comparison.folder / "run" / server.name
     folder.mkdir(parents=True, exist_ok=True)
     launch = server.launch(host.engine, artifacts, ports, host.settings, folder)
@@ -183,7 +185,9 @@ def _started(
 
 
 def _first_answer_s(endpoint: Endpoint, manifest: Manifest, samples: Samples) -> float | None:
-    """Seconds that the very first prediction takes, encoding left out; None where it fails (the pre-flight says why)."""
+    """Seconds that the very first prediction takes, encoding left out; None where it fails (the
+    pre-flight says why).
+    """
     try:
         return check(endpoint, manifest, samples, [0]).latency_ms / 1e3
     except PredictionError:

@@ -1,6 +1,7 @@
 """The two loops that put load on a target: closed (a user waits for its answer) and open (a schedule waits for nobody).
 
-Runs on gevent, inside a Locust user; keeps every request in a `Recorder` and hands it to `report`, which fires Locust's event.
+Runs on gevent, inside a Locust user; keeps every request in a `Recorder` and hands it to `report`, which fires Locust's
+event.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from gevent.pool import Group
 from loadtest.recorder import FAILED, RIGHT, WRONG, Recorder
 from loadtest.target import Connection, Target
 from loadtest.timer import Timer
-from loadtest.wire import BrokenAnswer
+from loadtest.wire import BrokenAnswerError
 
 READY_CONNECTIONS = 32
 """Connections that an open loop opens before its clock starts; more are opened as they are needed, on the clock."""
@@ -34,13 +35,15 @@ class Load:
 
     target: Target
     recorder: Recorder = field(default_factory=Recorder)
-    report: Report = lambda latency_ms, size, why: None
+    report: Report = lambda *_: None
     response_bytes: int = 0
     next_index: int = 0
     in_flight: int = 0
 
     def request(self, connection: Connection, intended_ns: int | None = None) -> bool:
-        """Send the next sample, check the answer, keep the times; `intended_ns` is the moment of the send unless given."""
+        """Send the next sample, check the answer, keep the times; `intended_ns` is the moment of the
+        send unless given.
+        """
         target, recorder = self.target, self.recorder
         index = self.next_index = (self.next_index + 1) % len(target.requests)
         request = target.requests[index]
@@ -49,7 +52,7 @@ class Load:
             answer = connection.exchange(request)
             done_ns = time.perf_counter_ns()
             why = target.fault(index, answer)
-        except (OSError, BrokenAnswer, ValueError) as error:
+        except (OSError, BrokenAnswerError, ValueError) as error:
             done_ns = time.perf_counter_ns()
             outcome, size, why = FAILED, 0, f"{type(error).__name__}: {error}" if str(error) else repr(error)
         else:
@@ -72,8 +75,8 @@ def run_closed(load: Load, connection: Connection, until_ns: int, keep_going: Ca
 def run_open(load: Load, schedule_ns: Iterable[int], cap: int, keep_going: Callable[[], bool]) -> None:
     """Send a request at each moment of the schedule, then wait for the answers that are still out.
 
-    A send is late only by what this process lacks in time; that is the schedule lag. With `cap` requests in flight the run ends
-    there and is void.
+    A send is late only by what this process lacks in time; that is the schedule lag. With `cap` requests in flight the
+    run ends there and is void.
     """
     free = [load.target.connection() for _ in range(min(cap, READY_CONNECTIONS))]
     connections = list(free)

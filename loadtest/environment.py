@@ -15,13 +15,15 @@ import psutil
 from contract import ROOT
 
 PACKAGES = (
-    "ai-edge-litert", "gevent", "grpcio", "hpack", "httptools", "keras", "locust", "numpy", "onnx", "onnxruntime", "orjson",
-    "protobuf", "tensorflow", "tensorflow-serving-api", "tf2onnx", "torch", "torchserve", "uvloop",
+    "ai-edge-litert", "gevent", "grpcio", "hpack", "httptools", "keras", "locust", "numpy", "onnx", "onnxruntime",
+    "orjson", "protobuf", "tensorflow", "tensorflow-serving-api", "tf2onnx", "torch", "torchserve", "uvloop",
 )  # fmt: skip
 
 
 def pinning() -> tuple[list[int] | None, list[int] | None]:
-    """Cores for the server and for the load generator: the last one for the generator; (None, None) with a single core."""
+    """Cores for the server and for the load generator: the last one for the generator; (None, None)
+    with a single core.
+    """
     if not hasattr(os, "sched_getaffinity"):
         return None, None
     cpus = sorted(os.sched_getaffinity(0))
@@ -42,7 +44,9 @@ def environment(server_cpus: list[int] | None, client_cpus: list[int] | None) ->
         "pinning": {"server_cpus": server_cpus, "client_cpus": client_cpus},
         "versions": versions(),
         "git_commit": _git("rev-parse", "--short=12", "HEAD"),
-        "git_dirty": None if (changed := _git("status", "--porcelain", "--untracked-files=no")) is None else changed != "",
+        "git_dirty": None
+        if (changed := _git("status", "--porcelain", "--untracked-files=no")) is None
+        else changed != "",
         "cluster": json.loads(cluster) if cluster else None,
     }
 

@@ -21,12 +21,12 @@ def generate(
     visits: list[Visit],
     cpus: Collection[int] | None,
     repository: Path = MODEL_REPOSITORY,
-    on_result: Callable[[int], None] = lambda more: None,
+    on_result: Callable[[int], None] = lambda _: None,
 ) -> bool:
     """Make every run of `visits`; False where an endpoint failed its pre-flight (its results say why).
 
-    Calls `on_result` with the number of results that came since the last call. Raises StageError with the end of the log where the
-    generator itself fails.
+    Calls `on_result` with the number of results that came since the last call. Raises StageError with the end of the
+    log where the generator itself fails.
     """
     plan, log = folder / "plan.json", folder / "generator.log"
     write_plan(plan, repository, visits)

@@ -27,7 +27,9 @@ def headline(
         if judged:
             found += [_best(judged, endpoints, scenario), _protocols(judged), _frameworks(judged)]
     if comparison["rounds"] < 2:
-        found.append("One round can't tell a difference from chance, so nothing is ranked: take `PROFILE=quick` or more.")
+        found.append(
+            "One round can't tell a difference from chance, so nothing is ranked: take `PROFILE=quick` or more."
+        )
     found += [_engines(endpoints), _left_out(endpoints)]
     return [sentence for sentence in found if sentence]
 
@@ -144,13 +146,17 @@ def _times(judged: Sequence[dict[str, Any]], best: str, other: str) -> tuple[flo
 
 
 def _differ_in(verdict: dict[str, Any], part: int) -> set[str]:
-    """The two values of one part of the names (0 server, 1 artifact, 2 protocol) where all other parts agree, else nothing."""
+    """The two values of one part of the names (0 server, 1 artifact, 2 protocol) where all other parts agree, else
+    nothing.
+    """
     a, b = verdict["a"].split("/"), verdict["b"].split("/")
     return {a[part], b[part]} if a[:part] + a[part + 1 :] == b[:part] + b[part + 1 :] else set()
 
 
 def _title(scenario: str) -> str:
-    return {"closed-32": "With 32 users ", "single_stream": "For a single user ", "open": "Under the same open load "}[scenario]
+    return {"closed-32": "With 32 users ", "single_stream": "For a single user ", "open": "Under the same open load "}[
+        scenario
+    ]
 
 
 def _list(names: Sequence[str]) -> str:

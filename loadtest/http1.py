@@ -1,10 +1,12 @@
-"""An HTTP/1.1 connection for the load generator: sends ready-made bytes, reads one answer. Works on plain and gevent sockets."""
+"""An HTTP/1.1 connection for the load generator: sends ready-made bytes, reads one answer. Works on plain and gevent
+sockets.
+"""
 
 from __future__ import annotations
 
 import socket
 
-from loadtest.wire import Answer, BrokenAnswer
+from loadtest.wire import Answer, BrokenAnswerError
 
 HEAD_LIMIT_BYTES = 65_536
 
@@ -29,7 +31,7 @@ class Http1Connection:
             self.sock = None
 
     def exchange(self, request: bytes) -> Answer:
-        """Send `request`, return the answer; raises OSError or BrokenAnswer, and then the connection is closed."""
+        """Send `request`, return the answer; raises OSError or BrokenAnswerError, and then the connection is closed."""
         try:
             if self.sock is None:
                 self.connect()
@@ -44,22 +46,22 @@ class Http1Connection:
         data = sock.recv(65_536)
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > HEAD_LIMIT_BYTES:
-                raise BrokenAnswer(f"no end of the head within {HEAD_LIMIT_BYTES} bytes")
+                raise BrokenAnswerError(f"no end of the head within {HEAD_LIMIT_BYTES} bytes")
             data += self._more(sock, "the head")
         head, body = data[:end], data[end + 4 :]
         if data[:7] != b"HTTP/1." or not data[9:12].isdigit():
-            raise BrokenAnswer(f"no HTTP/1.1 status line: {data[:40]!r}")
+            raise BrokenAnswerError(f"no HTTP/1.1 status line: {data[:40]!r}")
         lower = head.lower()
         if (at := lower.find(b"\r\ncontent-length:")) >= 0:
             length = int(lower[at + 17 :].split(b"\r\n", 1)[0])
             if length > len(body):
                 body = self._fill(sock, body, length)
             if len(body) > length:
-                raise BrokenAnswer(f"{len(body) - length} bytes more than the Content-Length of {length}")
+                raise BrokenAnswerError(f"{len(body) - length} bytes more than the Content-Length of {length}")
         elif b"\r\ntransfer-encoding: chunked" in lower:
             body = self._chunks(sock, body)
         elif data[9:12] not in (b"204", b"304"):
-            raise BrokenAnswer("neither Content-Length nor chunks")
+            raise BrokenAnswerError("neither Content-Length nor chunks")
         if b"\r\nconnection: close" in lower:
             self.close()
         return Answer(int(data[9:12]), head, body)
@@ -88,5 +90,5 @@ class Http1Connection:
     def _more(sock: socket.socket, part: str) -> bytes:
         data = sock.recv(262_144)
         if not data:
-            raise BrokenAnswer(f"the server closed the connection within {part}")
+            raise BrokenAnswerError(f"the server closed the connection within {part}")
         return data

@@ -1,7 +1,8 @@
-"""A gRPC connection for the load generator: unary calls over HTTP/2, from ready-made bytes. Works on plain and gevent sockets.
+"""A gRPC connection for the load generator: unary calls over HTTP/2, from ready-made bytes. Works on plain and gevent
+sockets.
 
-Why not grpcio: its gevent mode costs several times a raw socket's processor time for each call, so that the client would be what is
-measured. A test holds that both get the same answers. Source: RFC 9113 and gRPC's `PROTOCOL-HTTP2.md`.
+Why not grpcio: its gevent mode costs several times a raw socket's processor time for each call, so that the client
+would be what is measured. A test holds that both get the same answers. Source: RFC 9113 and gRPC's `PROTOCOL-HTTP2.md`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import socket
 from hpack import Decoder, HPACKError
 
 from loadtest import wire
-from loadtest.wire import Answer, BrokenAnswer, frame
+from loadtest.wire import Answer, BrokenAnswerError, frame
 
 WINDOW_LIMIT = 2**31 - 1
 
@@ -51,7 +52,9 @@ class GrpcConnection:
             self.sock = None
 
     def exchange(self, request: tuple[bytes, list[bytes]]) -> Answer:
-        """Call with (header block, DATA payloads), return the answer; raises OSError or BrokenAnswer, then it is closed."""
+        """Call with (header block, DATA payloads), return the answer; raises OSError or BrokenAnswerError, then it is
+        closed.
+        """
         try:
             if self.sock is None or self.going_away:
                 self.close()
@@ -87,14 +90,14 @@ class GrpcConnection:
     def _answer(self) -> Answer:
         fields = dict(self.headers)
         if fields.get(":status") != "200":
-            raise BrokenAnswer(f"HTTP status {fields.get(':status')} in place of a gRPC answer")
+            raise BrokenAnswerError(f"HTTP status {fields.get(':status')} in place of a gRPC answer")
         if "grpc-status" not in fields:
-            raise BrokenAnswer("no grpc-status in the trailers")
+            raise BrokenAnswerError("no grpc-status in the trailers")
         status, body = int(fields["grpc-status"]), self.body
         if status != 0:
             return Answer(status, fields.get("grpc-message", "").encode(), body)
         if len(body) < 5 or body[0] != 0 or int.from_bytes(body[1:5], "big") != len(body) - 5:
-            raise BrokenAnswer(f"{len(body)} bytes that are not one uncompressed gRPC message")
+            raise BrokenAnswerError(f"{len(body)} bytes that are not one uncompressed gRPC message")
         return Answer(0, b"", body[5:])
 
     def _take_frame(self) -> None:
@@ -116,7 +119,7 @@ class GrpcConnection:
         assert self.sock is not None
         data = self.sock.recv(65_536)
         if not data:
-            raise BrokenAnswer("the server closed the connection")
+            raise BrokenAnswerError("the server closed the connection")
         self.waiting += data
 
     def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
@@ -138,7 +141,7 @@ class GrpcConnection:
                 self._receive()
             size = int.from_bytes(self.waiting[:3], "big")
             if self.waiting[3] != wire.CONTINUATION:
-                raise BrokenAnswer("a header block was not continued")
+                raise BrokenAnswerError("a header block was not continued")
             flags |= self.waiting[4] & wire.END_HEADERS
             payload += bytes(self.waiting[9 : 9 + size])
             del self.waiting[: 9 + size]
@@ -148,13 +151,15 @@ class GrpcConnection:
             self.ended = bool(flags & wire.END_STREAM)
 
     def _decode(self, block: bytes) -> list[tuple[str, str]]:
-        """Decode a header block. Blocks of one-byte indexed fields change no state, so they mean the same until another does."""
+        """Decode a header block. Blocks of one-byte indexed fields change no state, so they mean the same until another
+        does.
+        """
         if (known := self.known_blocks.get(block)) is not None:
             return known
         try:
             fields = [(str(name), str(value)) for name, value in self.decoder.decode(block)]
         except HPACKError as error:
-            raise BrokenAnswer(f"a header block that can't be read: {error}") from None
+            raise BrokenAnswerError(f"a header block that can't be read: {error}") from None
         if all(0x80 < byte < 0xFF for byte in block):
             self.known_blocks[block] = fields
         else:
@@ -178,11 +183,11 @@ class GrpcConnection:
             elif stream == self.stream:
                 self.stream_window += int.from_bytes(payload, "big")
         elif kind == wire.RST_STREAM and stream == self.stream:
-            raise BrokenAnswer(f"the server reset the stream, code {int.from_bytes(payload, 'big')}")
+            raise BrokenAnswerError(f"the server reset the stream, code {int.from_bytes(payload, 'big')}")
         elif kind == wire.GOAWAY:
             self.going_away = True
             if int.from_bytes(payload[:4], "big") & WINDOW_LIMIT < self.stream:
-                raise BrokenAnswer(f"the server went away, code {int.from_bytes(payload[4:8], 'big')}")
+                raise BrokenAnswerError(f"the server went away, code {int.from_bytes(payload[4:8], 'big')}")
 
     def _send(self, data: bytes) -> None:
         assert self.sock is not None

@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parent.parent
 _OTHERS = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "loadtest"]
 sys.path[:] = [str(ROOT), *_OTHERS, str(ROOT)]  # Locust takes the first one away again
 
-import os  # noqa: E402
 
 # isort: off
 import locust  # noqa: E402 it patches the sockets, so it comes first
@@ -29,7 +28,7 @@ import locust  # noqa: E402 it patches the sockets, so it comes first
 import argparse  # noqa: E402
 import os  # noqa: E402
 from functools import partial  # noqa: E402
-from typing import cast  # noqa: E402
+from typing import Any, cast  # noqa: E402
 
 import locust.stats  # noqa: E402
 from locust import events  # noqa: E402
@@ -69,7 +68,8 @@ def open_session(endpoint: Endpoint, environment: Environment) -> Session:
 def options(environment: Environment) -> argparse.Namespace:
     """The command line's options, in a worker those of its master."""
     assert environment.parsed_options is not None
-    return environment.parsed_options
+    found: argparse.Namespace = environment.parsed_options
+    return found
 
 
 def _scenario(given: argparse.Namespace) -> Scenario:
@@ -104,7 +104,7 @@ def choose_endpoints(environment: Environment, **_: object) -> None:
     """Keep the user classes that `--endpoint` asks for."""
     if wanted := tuple(options(environment).endpoint or ()):
         kept = [
-            one for one in environment.user_classes if cast(type[EndpointUser], one).endpoint.name.startswith(wanted)
+            one for one in environment.user_classes if cast("type[EndpointUser]", one).endpoint.name.startswith(wanted)
         ]
         if not kept:
             print(
@@ -140,17 +140,24 @@ def add_users() -> None:
     for endpoint in read_running(Path(os.environ.get("ENDPOINTS", ENDPOINTS))):
         found = user_class(endpoint, partial(open_session, endpoint))
         globals()[found.__name__] = found
-    events.init_command_line_parser.add_listener(add_arguments)
-    events.init.add_listener(choose_endpoints)
-    events.test_start.add_listener(share_the_load)
-    events.test_stop.add_listener(keep_raw_times)
+    hooks: Any = events  # Locust leaves them without types
+    hooks.init_command_line_parser.add_listener(add_arguments)
+    hooks.init.add_listener(choose_endpoints)
+    hooks.test_start.add_listener(share_the_load)
+    hooks.test_stop.add_listener(keep_raw_times)
     locust.stats.bucket_response_time = microseconds_kept  # type: ignore[assignment]
 
 
-if __name__ == "__main__":
-    from loadtest.visits import carry_out
+def main() -> int:
+    """Carry out a plan, here or on the workers that LOADTEST_WORKERS announces."""
+    from loadtest import distributed, visits
 
-    sys.exit(carry_out(Path(sys.argv[1])))
+    plan, workers = Path(sys.argv[1]), int(os.environ.get("LOADTEST_WORKERS", "0"))
+    return distributed.carry_out(plan, workers) if workers else visits.carry_out(plan)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
 
 try:
     add_users()

@@ -1,4 +1,6 @@
-"""A scaled inverse chi-square prior fitted to variances (Smyth 2004, section 6.2), with the special functions it needs."""
+"""A scaled inverse chi-square prior fitted to variances (Smyth 2004, section 6.2), with the special
+functions it needs.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """A server that answers at once with a constant: what the client can do at most is measured against it.
 
-Speaks just enough HTTP/1.1 (`rest`, `rest-binary`) or HTTP/2 (`grpc`) to take any request and give the same answer; reads no
-model. `--stall-after N --stall-ms M` stops it once, for M milliseconds after N requests; `--service-ms S` keeps the
-processor busy for S milliseconds on each request, as a server does that computes. It prints `{"port": N}` when it listens.
+Speaks just enough HTTP/1.1 (`rest`, `rest-binary`) or HTTP/2 (`grpc`) to take any request and give the same answer;
+reads no model. `--stall-after N --stall-ms M` stops it once, for M milliseconds after N requests; `--service-ms S`
+keeps the processor busy for S milliseconds on each request, as a server does that computes. It prints `{"port": N}`
+when it listens.
 
     python -m loadtest.null_server --protocol rest --answer answer.bin
 """
@@ -56,7 +57,7 @@ class Http1(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one without saying so
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
 
     def data_received(self, data: bytes) -> None:
         """Answer each request as its last byte arrives."""
@@ -85,9 +86,11 @@ class Http2(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the settings and open the connection's window as far as it goes."""
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast("asyncio.Transport", transport)
         window = (4).to_bytes(2, "big") + (2**31 - 1).to_bytes(4, "big")
-        self.transport.write(frame(SETTINGS, 0, 0, window) + frame(WINDOW_UPDATE, 0, 0, (2**31 - 1 - 65535).to_bytes(4, "big")))
+        self.transport.write(
+            frame(SETTINGS, 0, 0, window) + frame(WINDOW_UPDATE, 0, 0, (2**31 - 1 - 65535).to_bytes(4, "big"))
+        )
 
     def data_received(self, data: bytes) -> None:
         """Take every whole frame."""
@@ -144,7 +147,9 @@ def main() -> int:
     """Serve until a signal comes."""
     parser = argparse.ArgumentParser(description="a server that answers at once with a constant")
     parser.add_argument("--protocol", choices=("rest", "rest-binary", "grpc"), default="rest")
-    parser.add_argument("--answer", type=Path, help="file whose bytes are the body, or the gRPC message, of every answer")
+    parser.add_argument(
+        "--answer", type=Path, help="file whose bytes are the body, or the gRPC message, of every answer"
+    )
     parser.add_argument("--stall-after", type=int, default=0)
     parser.add_argument("--stall-ms", type=float, default=0.0)
     parser.add_argument("--service-ms", type=float, default=0.0)

@@ -1,4 +1,6 @@
-"""What the comparison asks of the load generator: a JSON file of visits, each an endpoint with the runs to make there in turn."""
+"""What the comparison asks of the load generator: a JSON file of visits, each an endpoint with the runs to make there
+in turn.
+"""
 
 from __future__ import annotations
 

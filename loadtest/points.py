@@ -32,7 +32,9 @@ def describe_endpoint(name: str, results: Sequence[Result], clients: Sequence[Re
         **{key: _whole(_first(used, key)) for key in ("request_bytes", "request_wire_bytes", "response_bytes")},
         "samples_sha256": _first(used, "samples_sha256"),
         "threads": _first([result["server"] for result in used], "threads"),
-        "scenarios": [describe_scenario([r for r in results if r["scenario_name"] == s], by_protocol) for s in scenarios],
+        "scenarios": [
+            describe_scenario([r for r in results if r["scenario_name"] == s], by_protocol) for s in scenarios
+        ],
     }
 
 
@@ -88,7 +90,9 @@ def _figures(made: Sequence[Result]) -> dict[str, Any]:
 
 
 def percentiles(ordered: np.ndarray) -> dict[str, Any]:
-    """`latency_ms` with each percentile that so many requests can state, else None, and `needs` with what those would need."""
+    """`latency_ms` with each percentile that so many requests can state, else None, and `needs` with what those would
+    need.
+    """
     stated: dict[str, float | None] = {}
     needs = {}
     for name, share in QUANTILES.items():
@@ -126,7 +130,9 @@ def _interval(values: list[float]) -> list[float] | None:
 
 
 def _latency_ms(table: dict[str, np.ndarray], since: str) -> np.ndarray:
-    return ((table["done_us"] - table[since]) / 1e3)[table["outcome"] == RIGHT]
+    latency_ms = (table["done_us"] - table[since]) / 1e3
+    right: np.ndarray = latency_ms[table["outcome"] == RIGHT]
+    return right
 
 
 def _from_send(tables: Sequence[dict[str, np.ndarray]]) -> np.ndarray:

@@ -23,7 +23,9 @@ def find_point(endpoint: dict[str, Any], scenario: str) -> dict[str, Any] | None
 
 def _open_percentile(endpoints: Sequence[dict[str, Any]]) -> str:
     """The highest percentile that every VALID round of the open scenario can state."""
-    points = [point for endpoint in endpoints if (point := find_point(endpoint, "open")) and point["validity"] == "VALID"]
+    points = [
+        point for endpoint in endpoints if (point := find_point(endpoint, "open")) and point["validity"] == "VALID"
+    ]
     for name in ("p99", "p95", "p90"):
         if points and all(run[f"{name}_ms"] is not None for point in points for run in point["runs"]):
             return name

@@ -1,4 +1,6 @@
-"""Keeps every request of one run: when it was meant to be sent, when it was, when its answer was whole, and what came of it."""
+"""Keeps every request of one run: when it was meant to be sent, when it was, when its answer was whole, and what came
+of it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Recorder:
             self.explanations.append(why)
 
     def table(self, start_ns: int) -> dict[str, np.ndarray]:
-        """All rows as arrays: `intended_us`, `sent_us`, `done_us` (float64, microseconds from `start_ns`), `outcome` (uint8)."""
+        """All rows as arrays: `intended_us`, `sent_us`, `done_us` (float64, microseconds from `start_ns`), `outcome`
+        (uint8).
+        """
         times = {"intended_us": self.intended_ns, "sent_us": self.sent_ns, "done_us": self.done_ns}
         arrays: dict[str, np.ndarray] = {
             name: (np.frombuffer(values, np.int64) - start_ns) / 1e3 if values else np.zeros(0)

@@ -1,6 +1,8 @@
-"""What a server's whole process tree has used so far, read from `/proc`: processor, memory, context switches, throttling.
+"""What a server's whole process tree has used so far, read from `/proc`: processor, memory, context switches,
+throttling.
 
-The tree is the process and all its descendants. On a system without `/proc` only processor time and memory are known (psutil).
+The tree is the process and all its descendants. On a system without `/proc` only processor time and memory are known
+(psutil).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""One run's result: the figures computed from its raw rows. Reads and writes `<scenario>-<round>.json` beside the `.npz`."""
+"""One run's result: the figures computed from its raw rows. Reads and writes `<scenario>-<round>.json` beside the
+`.npz`.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def summarise(values: np.ndarray) -> dict[str, float | None]:
 
 
 def windows(scenario: Scenario, table: dict[str, np.ndarray], seconds: float) -> list[dict[str, float | None]]:
-    """Answers per second and median latency of each of `WINDOWS` parts, by the time of the answer (open: of the intended send)."""
+    """Answers per second and median latency of each of `WINDOWS` parts, by the time of the answer (open: of the
+    intended send).
+    """
     right = table["outcome"] == RIGHT
     closed = isinstance(scenario, (Closed, Offline))
     when_s = table["done_us" if closed else "intended_us"][right] / 1e6
@@ -65,8 +69,8 @@ def windows(scenario: Scenario, table: dict[str, np.ndarray], seconds: float) ->
 def _counted(scenario: Scenario, table: dict[str, np.ndarray]) -> tuple[float, np.ndarray]:
     """The seconds over which answers are counted, and which rows count.
 
-    A closed run counts what was answered before its time was up, since the users then fall silent one by one. An open run
-    counts every answer, over the time until the last one where that is longer than the schedule.
+    A closed run counts what was answered before its time was up, since the users then fall silent one by one. An open
+    run counts every answer, over the time until the last one where that is longer than the schedule.
     """
     done_s = table["done_us"] / 1e6
     if isinstance(scenario, (Closed, Offline)):

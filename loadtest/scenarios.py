@@ -1,6 +1,7 @@
 """The load patterns, as frozen dataclasses, and the profiles made from them. Pure; imports nothing heavy.
 
-The names are MLPerf LoadGen's where the pattern is: `single_stream`, `offline`; its Server scenario is `open` with Poisson arrivals.
+The names are MLPerf LoadGen's where the pattern is: `single_stream`, `offline`; its Server scenario is `open` with
+Poisson arrivals.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numpy as np
 from contract import StageError
 
 IN_FLIGHT_CAP = 512
-"""Requests an open loop may have in flight; reaching it voids the run, for from there on the client would hold requests back."""
+"""Requests an open loop may have in flight; reaching it voids the run, for from there on the client would hold requests
+back.
+"""
 
 FOREVER_S = 1e9
 """A run that lasts until it is stopped."""
@@ -121,7 +124,9 @@ def find_profile(name: str) -> Profile:
 
 
 def schedule_s(scenario: Open | Burst, seed: int, share: int = 0, shares: int = 1) -> Iterator[float]:
-    """The intended sends of one of `shares` schedulers, in seconds from the start; one without an end is drawn piece by piece."""
+    """The intended sends of one of `shares` schedulers, in seconds from the start; one without an end is drawn piece by
+    piece.
+    """
     if scenario.seconds < FOREVER_S:
         yield from arrivals_s(scenario, seed, share, shares).tolist()
         return
@@ -133,8 +138,8 @@ def schedule_s(scenario: Open | Burst, seed: int, share: int = 0, shares: int = 
 def arrivals_s(scenario: Open | Burst, seed: int, share: int = 0, shares: int = 1) -> np.ndarray:
     """The intended sends of one of `shares` schedulers, in seconds from the start, ascending; float64.
 
-    Poisson streams with independent seeds add up to one of the whole rate; constant streams are shifted against each other so that
-    the sum keeps its constant gap.
+    Poisson streams with independent seeds add up to one of the whole rate; constant streams are shifted against each
+    other so that the sum keeps its constant gap.
     """
     rate_rps = scenario.rate_rps / shares
     if isinstance(scenario, Burst):

@@ -1,7 +1,7 @@
 """Percentiles, confidence intervals and the counts they need; pure NumPy, no SciPy.
 
-Sources: MLPerf LoadGen (`loadgen/early_stopping.cc`, `results.cc`) for percentiles and counts; order statistics for one run's
-intervals (Hahn and Meeker, Statistical Intervals, 5.2); Student's t over rounds for figures of several runs.
+Sources: MLPerf LoadGen (`loadgen/early_stopping.cc`, `results.cc`) for percentiles and counts; order statistics for one
+run's intervals (Hahn and Meeker, Statistical Intervals, 5.2); Student's t over rounds for figures of several runs.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ CONFIDENCE = 0.95
 
 
 def quantile(ordered: np.ndarray, share: float) -> float:
-    """The element of the ascending `ordered` below which `share` of it lies: `ordered[floor(n * share)]`, as in LoadGen."""
+    """The element of the ascending `ordered` below which `share` of it lies: `ordered[floor(n * share)]`, as in
+    LoadGen.
+    """
     return float(ordered[min(len(ordered) - 1, int(len(ordered) * share))])
 
 
 @cache
 def requests_needed(share: float, over: int = 1, confidence: float = EARLY_STOPPING_CONFIDENCE) -> int:
-    """The fewest requests that state a percentile when `over` of them lie above it: P[Binomial(n, 1 - share) <= over] < 1 - confidence.
+    """The fewest requests that state a percentile when `over` of them lie above it: P[Binomial(n, 1 - share) <= over] <
+    1 - confidence.
 
     64 for p90, 130 for p95, 662 for p99: LoadGen's counts with one request over.
     """
@@ -40,7 +43,9 @@ def requests_needed(share: float, over: int = 1, confidence: float = EARLY_STOPP
 
 
 def upper_bound(ordered: np.ndarray, share: float) -> float | None:
-    """LoadGen's early-stopping estimate: a value that the percentile is below with 99 % confidence; None for too few."""
+    """LoadGen's early-stopping estimate: a value that the percentile is below with 99 % confidence;
+    None for too few.
+    """
     over = 0
     if len(ordered) < requests_needed(share, 0):
         return None
@@ -88,7 +93,9 @@ def ratio_interval(values: list[float], confidence: float = CONFIDENCE) -> tuple
 
 @cache
 def student_quantile(probability: float, degrees: float) -> float:
-    """The quantile of Student's t distribution, by bisection on its distribution function; `probability` above one half."""
+    """The quantile of Student's t distribution, by bisection on its distribution function; `probability` above one
+    half.
+    """
     low, high = 0.0, 1.0
     while student_cumulative(high, degrees) < probability:
         high *= 2

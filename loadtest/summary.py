@@ -1,14 +1,14 @@
 """Builds the report's figures from a comparison's results: what `report.json` holds.
 
-Reads `artifacts/results/<comparison>/`, the manifests of the models and artifacts, and, where they were made, the results of
-`make slo`, the conformance suite and the training modes. Writes nothing; `loadtest.report` does.
+Reads `artifacts/results/<comparison>/`, the manifests of the models and artifacts, and, where they were made, the
+results of `make slo`, the conformance suite and the training modes. Writes nothing; `loadtest.report` does.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,9 @@ def find_comparison(results: Path) -> Path:
 
 
 def read_results(folder: Path, scenarios: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Every result of a comparison by endpoint, each with the path of its raw times under `raw`, by scenario and round."""
+    """Every result of a comparison by endpoint, each with the path of its raw times under `raw`, by
+    scenario and round.
+    """
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("*__*__*/*.json")):
         result = json.loads(path.read_bytes())
@@ -77,7 +79,7 @@ def read_results(folder: Path, scenarios: Sequence[str]) -> dict[str, list[dict[
     return found
 
 
-def is_complete(comparison: dict[str, Any], runs: dict[str, Sequence[Any]]) -> bool:
+def is_complete(comparison: Mapping[str, Any], runs: Mapping[str, Sequence[Any]]) -> bool:
     """Whether every endpoint has every run that the comparison asked for."""
     expected = comparison["rounds"] * len(comparison["scenarios"])
     servers = {results[0]["endpoint"]["server"] for results in runs.values()}
@@ -89,7 +91,11 @@ def describe_training() -> list[dict[str, Any]]:
     found = []
     for path in sorted(MODELS.glob("*/manifest.json")):
         manifest = Manifest.read(path.parent, "make train")
-        fields = {"framework": manifest.framework, "test_accuracy": manifest.test_accuracy, "versions": manifest.versions}
+        fields = {
+            "framework": manifest.framework,
+            "test_accuracy": manifest.test_accuracy,
+            "versions": manifest.versions,
+        }
         found.append({**manifest.training, **fields})
     return found
 

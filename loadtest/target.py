@@ -1,6 +1,7 @@
 """One endpoint as the load generator sees it: requests as ready-made bytes, connections, and the check of every answer.
 
-Reads the model repository. Encoding and decoding are the server's own (`serving.server.Server`); no socket is opened here.
+Reads the model repository. Encoding and decoding are the server's own (`serving.server.Server`); no socket is opened
+here.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class Connection(Protocol):
 class Check:
     """Says whether an answer is right: decoded and compared with the expected outputs, for every answer.
 
-    Decoding is a pure function of the body and `READ_HEADERS`, so an answer equal in these to one found right before is right; only
-    others are decoded again.
+    Decoding is a pure function of the body and `READ_HEADERS`, so an answer equal in these to one found right before is
+    right; only others are decoded again.
     """
 
     def __init__(self, decode: Decode, wrong_by: Callable[[dict[str, Any]], float], ok_status: int) -> None:
@@ -55,7 +56,9 @@ class Check:
         self.right: set[tuple[bytes, tuple[tuple[str, str], ...]]] = set()
 
     def __call__(self, answer: Answer, headers: tuple[tuple[str, str], ...]) -> str:
-        """The reason why the answer is wrong, or "" where it is right. Raises ValueError where it is an error answer."""
+        """The reason why the answer is wrong, or "" where it is right. Raises ValueError where it is an
+        error answer.
+        """
         if answer.status != self.ok_status:
             said = (answer.body or answer.head)[:200]
             raise ValueError(f"status {answer.status}: {said.decode(errors='replace')}")

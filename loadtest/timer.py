@@ -1,6 +1,7 @@
 """Sleeps of a greenlet to the microsecond: gevent's own timers are only as fine as epoll's milliseconds.
 
-On Linux a timerfd wakes the event loop; elsewhere gevent's timer is used, and the schedule lag that each result records shows the cost.
+On Linux a timerfd wakes the event loop; elsewhere gevent's timer is used, and the schedule lag that each result records
+shows the cost.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Timer:
             self._watcher = get_hub().loop.io(self.descriptor, 1)
 
     def sleep_until(self, when_ns: int) -> None:
-        """Give way to other greenlets until `time.perf_counter_ns()` is `when_ns`; at least once, even if that is past."""
+        """Give way to other greenlets until `time.perf_counter_ns()` is `when_ns`; at least once, even
+        if that is past.
+        """
         now_ns = time.perf_counter_ns()
         if when_ns <= now_ns:
             gevent.sleep(0)

@@ -52,7 +52,8 @@ def judge_run(result: Mapping[str, Any], clients: Mapping[str, Mapping[str, Any]
 def judge_rounds(runs: Sequence[Judgement]) -> Judgement:
     """Judge an endpoint under a scenario: every round must do, but for stability, where half of them may fail.
 
-    What differs between and within rounds shows in the intervals; a majority of unstable rounds has no figure to put one around.
+    What differs between and within rounds shows in the intervals; a majority of unstable rounds has no figure to put
+    one around.
     """
     reasons: dict[str, list[int]] = {}
     unstable = [number for number, run in enumerate(runs, 1) if run.unstable]

@@ -1,9 +1,10 @@
 """Pairwise verdicts between endpoints, and the opening words made from them. Pure functions on per-round figures.
 
-A verdict is an interval for the ratio of two endpoints' figures. The unit of replication is the round, in which both were measured in
-random order, each on a freshly started server: logarithms, round effect taken out, Student's t. Few rounds say little about an
-endpoint's variance, so with four endpoints or more each variance is moderated by those of all (empirical Bayes: Smyth 2004, doi
-10.2202/1544-6115.1027). All intervals hold together at 95 % (Bonferroni over every pair that the report compares).
+A verdict is an interval for the ratio of two endpoints' figures. The unit of replication is the round, in which both
+were measured in random order, each on a freshly started server: logarithms, round effect taken out, Student's t. Few
+rounds say little about an endpoint's variance, so with four endpoints or more each variance is moderated by those of
+all (empirical Bayes: Smyth 2004, doi 10.2202/1544-6115.1027). All intervals hold together at 95 % (Bonferroni over
+every pair that the report compares).
 """
 
 from __future__ import annotations
@@ -40,19 +41,25 @@ class Metric:
 
 
 def metrics_for(open_percentile: str) -> tuple[Metric, ...]:
-    """What is compared: throughput, latency alone, and latency on a schedule at the percentile that the rounds can state."""
-    slow = "{b} takes {times} times as long as {a} "
+    """What is compared: throughput, latency alone, and latency on a schedule.
+
+    The last is taken at `open_percentile`, the highest that every round can state.
+    """
+    more = "{a} answers {times} times as many requests per second as {b} with 32 users"
+    slower = "{b} takes {times} times as long as {a} "
+    median, opened = "for the median answer to a single user", f"at {open_percentile} under the same open load"
     return (
-        Metric("throughput_rps", "closed-32", True, "{a} answers {times} times as many requests per second as {b} with 32 users", "requests per second with 32 users"),
-        Metric("p50_ms", "single_stream", False, slow + "for the median answer to a single user", "median latency of a single user"),
-        Metric(f"{open_percentile}_ms", "open", False, slow + f"at {open_percentile} under the same open load", f"{open_percentile} under the same open load"),
-    )  # fmt: skip
+        Metric("throughput_rps", "closed-32", True, more, "requests per second with 32 users"),
+        Metric("p50_ms", "single_stream", False, slower + median, "latency " + median),
+        Metric(f"{open_percentile}_ms", "open", False, slower + opened, "latency " + opened),
+    )
 
 
 def compare(
     metric: Metric, rounds: Mapping[str, Sequence[float]], excluded: Mapping[str, str], comparisons: int
 ) -> list[dict[str, Any]]:
-    """A verdict for every pair of endpoints: `rounds` has each one's figures by round, `excluded` why others are not ranked.
+    """A verdict for every pair of endpoints: `rounds` has each one's figures by round, `excluded` why others are not
+    ranked.
 
     `comparisons` is the number of pairs that are judged together in the report.
     """

@@ -16,14 +16,16 @@ FRAME_BYTES = 16_384
 
 
 class Answer(NamedTuple):
-    """What came back: the status (HTTP's, or gRPC's), the head (HTTP/1.1 head, or gRPC's message), the body or message."""
+    """What came back: the status (HTTP's, or gRPC's), the head (HTTP/1.1 head, or gRPC's message), the
+    body or message.
+    """
 
     status: int
     head: bytes
     body: bytes
 
 
-class BrokenAnswer(Exception):
+class BrokenAnswerError(Exception):
     """The bytes that came back are no answer."""
 
 
@@ -40,7 +42,9 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def literal_headers(headers: Mapping[str, str]) -> bytes:
-    """A header block that changes no state in the peer: literals never indexed, without Huffman codes (RFC 7541, 6.2.3)."""
+    """A header block that changes no state in the peer: literals never indexed, without Huffman codes (RFC 7541,
+    6.2.3).
+    """
     block = bytearray()
     for name, value in headers.items():
         block += b"\x10" + _string(name) + _string(value)
