@@ -1,0 +1,113 @@
+"""`python -m serving conformance --url … --api …`: put the published protocol cases to any server.
+
+    python -m serving conformance --url http://127.0.0.1:8000 --api oip-rest --artifact pytorch-onnx
+    python -m serving conformance --url 127.0.0.1:8001 --api oip-grpc --artifact pytorch-onnx
+    python -m serving conformance --url http://127.0.0.1:8501 --grpc 127.0.0.1:8500 --api tfserving --artifact tensorflow-savedmodel
+    python -m serving conformance --running
+
+Prints the matrix of MUST, SHOULD and observed; `--json` writes it as `report.json` has it, and `--running`, which takes
+every endpoint that `python -m serving up` started, writes it where the report looks for it. Exit status: 0, 1 where a
+MUST fails, 2 where the server can't be asked.
+"""  # noqa: E501 - commands are shown as they are typed
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from contract import ARTIFACTS, StageError, shown, to_json, write_whole
+from serving.conformance.exchange import ask
+from serving.conformance.matrix import matrix, summary
+from serving.conformance.runner import APIS, Verdict, run
+from serving.conformance.signature import find_subject
+from serving.server import Endpoint
+
+CONFORMANCE = ARTIFACTS / "conformance.json"
+API_OF = {
+    ("onnxruntime", "rest"): "oip-rest",
+    ("onnxruntime", "grpc"): "oip-grpc",
+    ("tflite", "rest"): "oip-rest",
+    ("tflite", "grpc"): "oip-grpc",
+    ("tfserving", "rest"): "tfserving",
+    ("torchserve", "rest"): "torchserve",
+}
+"""What a server speaks, by server and protocol; the cases of tfserving and torchserve use both of their ports."""
+
+
+def examine(endpoints: Sequence[Endpoint], repository: Path | None = None) -> list[Verdict]:
+    """Put to every endpoint the cases of the API that it speaks, and of OIP where it also offers that."""
+    rpc_of = {(e.server, e.artifact): e.address for e in endpoints if e.protocol == "grpc"}
+    verdicts = []
+    for endpoint in endpoints:
+        api = API_OF.get((endpoint.server, endpoint.protocol))
+        apis = [api] if api else []
+        if api == "torchserve" and ask(endpoint.address, "GET", "/v2").status == 200:
+            apis.append("oip-rest")
+        for spoken in apis:
+            rpc = rpc_of.get((endpoint.server, endpoint.artifact), "")
+            subject = find_subject(spoken, endpoint.address, rpc, endpoint.artifact, repository)
+            verdicts.append(run(spoken, subject, endpoint.name, endpoint.engine))
+    return verdicts
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving conformance", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--url", help="the server: http://host:port, or host:port for gRPC")
+    asked.add_argument("--running", action="store_true", help="every endpoint that `python -m serving up` started")
+    parser.add_argument("--api", choices=APIS, help="the protocol to hold the server to; needed with --url")
+    parser.add_argument("--artifact", help="the model to use; needed with --url")
+    parser.add_argument(
+        "--grpc", default="", metavar="HOST:PORT", help="gRPC port of the same server, where it has one"
+    )
+    parser.add_argument("--repository", type=Path, help="model repository with the manifest and samples of the model")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts into this file")
+    parser.add_argument("--failures", action="store_true", help="print only cases that failed")
+    given = parser.parse_args(argv)
+    if given.url and not (given.api and given.artifact):
+        parser.error("--url needs --api and --artifact")
+    return given
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the cases and print the matrix; see the module for the exit status."""
+    given = parse(argv)
+    try:
+        verdicts = _of_running(given.repository) if given.running else [_of_url(given)]
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(matrix(verdicts, failures_only=given.failures))
+    print()
+    print(summary(verdicts))
+    target = given.json or (CONFORMANCE if given.running else None)
+    if target:
+        write_whole(target, to_json([verdict.to_json() for verdict in verdicts]).encode())
+        print(f"\nverdicts: {shown(target)}")
+    return 1 if any(verdict.count("MUST", "fail") for verdict in verdicts) else 0
+
+
+def _of_url(given: argparse.Namespace) -> Verdict:
+    parts = urlsplit(given.url if "//" in given.url else f"//{given.url}")
+    if not parts.hostname or not parts.port:
+        raise StageError(f"--url {given.url!r} has no host and port: write it as http://127.0.0.1:8000")
+    address = f"{parts.hostname}:{parts.port}"
+    rpc = address if given.api == "oip-grpc" else given.grpc
+    subject = find_subject(given.api, address, rpc, given.artifact, given.repository)
+    return run(given.api, subject, f"{address}/{given.artifact}")
+
+
+def _of_running(repository: Path | None) -> list[Verdict]:
+    from serving.up import read_running
+
+    return examine(read_running(), repository)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
