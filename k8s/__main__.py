@@ -1,4 +1,4 @@
-"""The cluster's commands: `python -m k8s images | render | deploy | status | delete`, each with `--help`.
+"""The cluster's commands: `python -m k8s images | render | deploy | status | loadtest | delete`, each with `--help`.
 
 KUBECONFIG names the cluster, OVERLAY (or --overlay) the way to deploy.
 Nothing is ever done to a cluster that was not named.
@@ -12,8 +12,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from contract import StageError
-from k8s import build, cluster, deploy
+from contract import StageError, shown
+from k8s import build, cluster, deploy, loadtest
 
 
 def images_command(arguments: argparse.Namespace) -> None:
@@ -40,6 +40,16 @@ def status_command(arguments: argparse.Namespace) -> None:
     print(deploy.status(cluster.choose(arguments.overlay)), end="")
 
 
+def loadtest_command(arguments: argparse.Namespace) -> None:
+    """Measure every server inside the cluster and copy the results out."""
+    chosen = cluster.choose(arguments.overlay)
+    asked = (arguments.profile, arguments.servers, arguments.timeout_s)
+    folder, right = loadtest.run_loadtest(chosen, arguments.overlay, *asked)
+    print(f"results: {shown(folder)}", file=sys.stderr)
+    if not right:
+        raise StageError(f"there were failures or wrong answers: see {shown(folder)}")
+
+
 def delete_command(arguments: argparse.Namespace) -> None:
     """Delete what `deploy` made."""
     print(deploy.delete(cluster.choose(arguments.overlay), arguments.overlay), end="")
@@ -50,6 +60,7 @@ COMMANDS = {
     "render": render_command,
     "deploy": deploy_command,
     "status": status_command,
+    "loadtest": loadtest_command,
     "delete": delete_command,
 }
 
@@ -65,8 +76,13 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
             command.add_argument("names", nargs="*", help=f"default: {' '.join(build.list_images())}")
         else:
             command.add_argument("--overlay", default=os.environ.get("OVERLAY", "local"), help="default: %(default)s")
-        if name == "deploy":
-            command.add_argument("--timeout-s", type=float, default=300.0, help="default: %(default)s")
+        if name in ("deploy", "loadtest"):
+            seconds = 300.0 if name == "deploy" else 1800.0
+            command.add_argument("--timeout-s", type=float, default=seconds, help="default: %(default)s")
+        if name == "loadtest":
+            profile = os.environ.get("PROFILE", "smoke")
+            command.add_argument("--profile", default=profile, help="smoke, quick or full; default: %(default)s")
+            command.add_argument("--servers", nargs="*", default=[], help="only these; default: all")
     return parser.parse_args(argv)
 
 

@@ -31,9 +31,17 @@ class Cluster:
     kubectl: tuple[str, ...]
     tool: str | None = None
 
-    def run(self, *arguments: str, stdin: bytes | None = None, check: bool = True) -> str:
+    def run(self, *arguments: str, check: bool = True) -> str:
         """The output of a kubectl command in the project's namespace; raises StageError with what kubectl said."""
+        return self.run_bytes(*arguments, check=check).decode(errors="replace")
+
+    def run_bytes(self, *arguments: str, stdin: bytes | None = None, check: bool = True) -> bytes:
+        """The same, as bytes, with something on its standard input."""
         return _run((*self.kubectl, "-n", NAMESPACE, *arguments), stdin, check)
+
+    def apply(self, objects: list[dict[str, Any]]) -> None:
+        """Apply objects that were rendered here."""
+        self.run_bytes("apply", "-f", "-", stdin=yaml.safe_dump_all(objects).encode())
 
     def get(self, *arguments: str) -> list[dict[str, Any]]:
         """The objects that `kubectl get` finds, an empty list where there are none."""
@@ -44,8 +52,8 @@ class Cluster:
     def change(self, verb: str, folder: Path, *arguments: str) -> str:
         """Apply or delete what `folder` renders to."""
         if self.tool:
-            return _run((self.tool, verb, str(folder), *arguments))
-        return _run((*self.kubectl, verb, "-k", str(folder), *arguments))
+            return _run((self.tool, verb, str(folder), *arguments)).decode()
+        return _run((*self.kubectl, verb, "-k", str(folder), *arguments)).decode()
 
 
 def choose(overlay: str, environ: Mapping[str, str] = os.environ) -> Cluster:
@@ -85,9 +93,9 @@ def find_kubectl() -> str:
     return found
 
 
-def _run(argv: tuple[str, ...], stdin: bytes | None = None, check: bool = True) -> str:
+def _run(argv: tuple[str, ...], stdin: bytes | None = None, check: bool = True) -> bytes:
     done = subprocess.run(argv, input=stdin, capture_output=True, check=False)
     if done.returncode and check:
         said = done.stderr.decode(errors="replace").strip()
         raise StageError(f"`{' '.join(Path(argv[0]).name if a == argv[0] else a for a in argv)}` failed:\n{said}")
-    return done.stdout.decode()
+    return done.stdout

@@ -16,7 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from contract import ARTIFACTS, RESULTS, StageError, to_json, write_whole
-from loadtest.summary import read_results
 from serving.repository import read_artifacts
 from serving.server import find_server, list_servers
 
@@ -52,17 +51,17 @@ def run_master() -> int:
 def print_results(folder: Path) -> int:
     """A line per run; returns failures and wrong answers of all, an endpoint that gave no answer counting as one."""
     faults = 0
-    for name, results in sorted(read_results(folder).items()):
-        for result in results:
-            if "preflight_error" in result:
-                print(f"{name}  {result['scenario_name']}  FAILED: {result['preflight_error']}")
-                faults += 1
-                continue
-            faults += result["failures"] + result["wrong_answers"]
-            counts = f"{result['requests']} requests, {result['failures']} failed, {result['wrong_answers']} wrong"
-            p50, p99 = (result["latency_ms"][key] or float("nan") for key in ("p50", "p99"))
-            speed = f"{result['throughput_rps']:.0f}/s  p50 {p50:.2f} ms  p99 {p99:.2f} ms"
-            print(f"{name}  {result['scenario_name']}  {counts}  {speed}")
+    for path in sorted(folder.glob("*__*__*/*.json")):
+        result = json.loads(path.read_bytes())
+        run = f"{result['endpoint']['name']}  {result['scenario_name']}"
+        if "preflight_error" in result:
+            print(f"{run}  FAILED: {result['preflight_error']}")
+            faults += 1
+            continue
+        faults += result["failures"] + result["wrong_answers"]
+        counts = f"{result['requests']} requests, {result['failures']} failed, {result['wrong_answers']} wrong"
+        p50, p99 = (result["latency_ms"][key] or float("nan") for key in ("p50", "p99"))
+        print(f"{run}  {counts}  {result['throughput_rps']:.0f}/s  p50 {p50:.2f} ms  p99 {p99:.2f} ms")
     return faults
 
 

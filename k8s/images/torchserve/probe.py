@@ -1,7 +1,8 @@
 """Say whether TorchServe can answer: exit 0 when every model has as many READY workers as it asked for.
 
-`/ping` answers as soon as the front end is up, before any worker has loaded its model. The management API knows the
-workers, and it listens on loopback alone, so the probe runs inside the container. Standard library alone: it is run often.
+`/ping` answers as soon as the front end is up, before any worker has loaded its model. The management API knows
+the workers, and it listens on loopback alone, so the probe runs inside the container. Standard library alone: it is run
+often.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MANAGEMENT = "http://127.0.0.1:8081/models"
 
 def get(path: str) -> Any:
     """The JSON that the management API answers."""
-    with urllib.request.urlopen(MANAGEMENT + path, timeout=4) as answer:
+    with urllib.request.urlopen(MANAGEMENT + path, timeout=4) as answer:  # noqa: S310
         return json.load(answer)
 
 

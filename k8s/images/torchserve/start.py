@@ -1,7 +1,7 @@
 """Run TorchServe in a container: pack the delivered artifacts, listen on every interface, end gracefully on SIGTERM.
 
-Reads the model repository at MODEL_REPOSITORY, writes archives and configuration below ARTIFACTS_DIR. The management API
-stays on loopback. TorchServe's launcher leaves SIGTERM to nobody when it is process 1, so this one passes it on to Java.
+Reads the model repository at MODEL_REPOSITORY, writes archives and configuration below ARTIFACTS_DIR. The management
+API stays on loopback. TorchServe's launcher ignores SIGTERM when it is process 1, so this one passes it on to Java.
 """
 
 from __future__ import annotations
