@@ -38,19 +38,25 @@ API_OF = {
 
 
 def examine(endpoints: Sequence[Endpoint], repository: Path | None = None) -> list[Verdict]:
-    """Put to every endpoint the cases of the API that it speaks, and of OIP where it also offers that."""
-    rpc_of = {(e.server, e.artifact): e.address for e in endpoints if e.protocol == "grpc"}
+    """Put to every endpoint the cases of the APIs that it speaks."""
+    address_of = {(e.server, e.artifact, e.protocol): e.address for e in endpoints}
     verdicts = []
     for endpoint in endpoints:
-        api = API_OF.get((endpoint.server, endpoint.protocol))
-        apis = [api] if api else []
-        if api == "torchserve" and ask(endpoint.address, "GET", "/v2").status == 200:
-            apis.append("oip-rest")
-        for spoken in apis:
-            rpc = rpc_of.get((endpoint.server, endpoint.artifact), "")
-            subject = find_subject(spoken, endpoint.address, rpc, endpoint.artifact, repository)
-            verdicts.append(run(spoken, subject, endpoint.name, endpoint.engine))
+        rest, rpc = (address_of.get((endpoint.server, endpoint.artifact, p), "") for p in ("rest", "grpc"))
+        for api in _spoken(endpoint, rest):
+            subject = find_subject(
+                api, endpoint.address if api == "oip-grpc" else rest, rpc, endpoint.artifact, repository
+            )
+            verdicts.append(run(api, subject, endpoint.name, endpoint.engine))
     return verdicts
+
+
+def _spoken(endpoint: Endpoint, rest: str) -> list[str]:
+    """The APIs of an endpoint; TorchServe's own OIP is held to the protocol where it is switched on."""
+    api = API_OF.get((endpoint.server, endpoint.protocol))
+    offered = endpoint.server == "torchserve" and ask(rest, "GET", "/v2").status == 200
+    second = {"rest": "oip-rest", "grpc": "oip-grpc"}.get(endpoint.protocol) if offered else None
+    return [found for found in (api, second) if found]
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
