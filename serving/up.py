@@ -17,7 +17,7 @@ from types import FrameType
 import orjson
 from tqdm import tqdm
 
-from contract import ARTIFACTS, Manifest, StageError, shown, to_json, write_whole
+from contract import ARTIFACTS, MODEL_REPOSITORY, Manifest, StageError, shown, to_json, write_whole
 from serving.launcher import Running, check_ports_free, start, wait_ready
 from serving.repository import read_artifacts, read_samples
 from serving.server import Endpoint, Server, Settings, find_server
@@ -77,6 +77,8 @@ def choose(names: list[str], port_offset: int = 0) -> list[Hosted]:
         artifacts = {key: manifest for key, manifest in repository.items() if manifest.format in server.formats}
         if not artifacts:
             raise StageError(f"{name}: no artifact of format {' or '.join(server.formats)}: run `make export`")
+        for key, manifest in artifacts.items():
+            manifest.check_files(MODEL_REPOSITORY / key, "make export")
         ports = {port: number + port_offset for port, number in server.ports.items()}
         check_ports_free(name, ports)
         chosen.append(Hosted(server, engine, artifacts, ports, server.grid[0]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -70,6 +72,16 @@ def test_missing_repository_names_the_command(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "no artifact with a manifest in" in result.stderr
     assert "run `make export`" in result.stderr
+
+
+def test_half_written_artifact_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(MODEL_REPOSITORY / "pytorch-onnx", repository / "pytorch-onnx")
+    model = repository / "pytorch-onnx" / "1" / "model.onnx"
+    model.write_bytes(model.read_bytes()[:1000])
+    result = run("up", SERVER, artifacts=tmp_path, repository=repository)
+    assert result.returncode == 2
+    assert re.search(r"model\.onnx has sha256 \w{12}…, its manifest says \w{12}…: run `make export`\n$", result.stderr)
 
 
 def test_nothing_running_names_the_command(tmp_path: Path) -> None:
