@@ -7,7 +7,7 @@ from typing import Any
 
 from loadtest import report_words as words
 from loadtest.report_format import count, interval, percentile, plural, significant, size
-from loadtest.report_tables import Cell, Column, Table
+from loadtest.report_tables import Cell, Column, Table, without_empty
 
 Report = Mapping[str, Any]
 Point = Mapping[str, Any]
@@ -25,17 +25,15 @@ def is_ranked(point: Point) -> bool:
     return point.get("validity", "VALID") == "VALID" and not point.get("client_limited")
 
 
-def state(point: Point) -> Cell:
-    """VALID, or what keeps the point out of the ranking."""
-    if point.get("client_limited"):
-        return Cell("client-limited", mark="warn")
-    valid = point.get("validity", "VALID") == "VALID"
-    return Cell("VALID" if valid else str(point["validity"]), mark="good" if valid else "bad")
-
-
-def name_cell(endpoint: Mapping[str, Any], point: Point | None) -> Cell:
-    """The endpoint's name, with the reasons why its point is what it is."""
-    return Cell(endpoint["name"], detail="; ".join((point or {}).get("reasons") or []))
+def state(point: Point, *, brief: bool = False) -> Cell:
+    """VALID, or what keeps the point out of the ranking, with the reasons in full or, in `brief`, in a word."""
+    reasons = list(point.get("reasons") or [])
+    if brief:
+        reasons = [reason.partition(":")[0] for reason in reasons]
+    valid, limited = point.get("validity", "VALID") == "VALID", bool(point.get("client_limited"))
+    text = "client-limited" if limited else "VALID" if valid else str(point["validity"])
+    told = "; ".join(dict.fromkeys(reason for reason in reasons if reason != text))
+    return Cell(text, detail=told, mark="warn" if limited else "good" if valid else "bad")
 
 
 def closed_point(endpoint: Mapping[str, Any]) -> Point | None:
@@ -71,8 +69,8 @@ GLANCE = (
     Column("CPU s per 1,000", True, "CPU seconds of the server's processes for 1,000 requests at that load"),
     Column("Peak memory", True, "largest resident set of the server's process tree"),
     Column("To first answer, s", True, "from start of the process to the first right answer"),
-    Column("Sent, B", True, "bytes of one request on the wire"),
-    Column("Received, B", True, "bytes of one answer on the wire"),
+    Column("Sent, B", True, "bytes of one request's body"),
+    Column("Received, B", True, "bytes of one answer's body"),
     Column("State", hint="whether the point may be ranked"),
 )
 
@@ -87,7 +85,8 @@ def glance_table(report: Report) -> Table:
         rows[point is not None and is_ranked(point)].append(_glance_row(endpoint, point, fastest))
     users = max(((closed_point(e) or {}).get("users") or 0 for e in endpoints), default=0)
     caption = f"All endpoints, {users} users in a closed loop" if users else "All endpoints"
-    return Table("glance", caption, GLANCE, tuple(rows[True]), tuple(rows[False]), words.GLANCE)
+    table = Table("glance", caption, GLANCE, tuple(rows[True]), tuple(rows[False]), words.GLANCE)
+    return without_empty(table)
 
 
 def _throughput(endpoint: Mapping[str, Any]) -> float:
@@ -98,7 +97,7 @@ def _glance_row(endpoint: Mapping[str, Any], point: Point | None, fastest: float
     loaded = point or {}
     rate = loaded.get("throughput_rps")
     return (
-        name_cell(endpoint, point),
+        Cell(endpoint["name"]),
         Cell(endpoint.get("engine") or "not known"),
         number_cell(rate, interval(loaded.get("throughput_ci_rps")), None if rate is None else rate / fastest),
         percentile_cell(point, "p99"),
@@ -108,7 +107,7 @@ def _glance_row(endpoint: Mapping[str, Any], point: Point | None, fastest: float
         number_cell(endpoint.get("first_answer_s")),
         Cell(count(endpoint.get("request_bytes")), endpoint.get("request_bytes")),
         Cell(count(endpoint.get("response_bytes")), endpoint.get("response_bytes")),
-        state(point) if point else Cell("not run", mark="warn"),
+        state(point, brief=True) if point else Cell("not run", mark="warn"),
     )
 
 
@@ -134,7 +133,7 @@ def points_table(report: Report) -> Table:
     rows: dict[bool, list[tuple[Cell, ...]]] = {True: [], False: []}
     for endpoint, point in points(report):
         rows[is_ranked(point)].append(_point_row(endpoint, point))
-    return Table("points", "Every point", POINTS, tuple(rows[True]), tuple(rows[False]))
+    return without_empty(Table("points", "Every point", POINTS, tuple(rows[True]), tuple(rows[False])))
 
 
 def _point_row(endpoint: Mapping[str, Any], point: Point) -> tuple[Cell, ...]:
@@ -142,7 +141,7 @@ def _point_row(endpoint: Mapping[str, Any], point: Point) -> tuple[Cell, ...]:
     load = Cell(plural(point["users"], "user"), point["users"]) if point.get("users") else Cell("")
     target = point.get("target_ms")
     return (
-        name_cell(endpoint, point),
+        Cell(endpoint["name"]),
         Cell(endpoint.get("engine") or "not known"),
         Cell(point["name"], detail="stopped by a quota" if point.get("throttled_s") else ""),
         Cell(f"{significant(rate)}/s", rate) if rate else load,

@@ -50,7 +50,8 @@ def artifacts_table(report: Report) -> Table | None:
 
 def _artifact_row(artifact: Mapping[str, Any]) -> tuple[Cell, ...]:
     difference, agreement = artifact.get("max_abs_diff"), artifact.get("label_agreement")
-    shortened = str(artifact.get("sha256") or "")[:12]
+    files = artifact.get("files_sha256") or {}
+    shortened = str(artifact.get("sha256") or "")[:12] or (f"of {len(files)} files in its manifest" if files else "")
     return (
         Cell(artifact["name"]),
         Cell(artifact.get("framework") or ""),

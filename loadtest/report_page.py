@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,13 @@ def trust_of(report: Report) -> list[str]:
     requests, failures, wrong = (
         sum(point.get(key) or 0 for _, point in found) for key in ("requests", "failures", "wrong_answers")
     )
-    limited = sum(bool(point.get("client_limited")) for _, point in found)
-    invalid = sum(not is_ranked(point) and not point.get("client_limited") for _, point in found)
-    told = [f"{count(requests)} answers, every one checked: {plural(failures, 'failure')}, {count(wrong)} wrong"]
-    valid = len(found) - limited - invalid
-    told.append(f"{plural(len(found), 'point')}: {valid} valid, {invalid} INVALID, {limited} client-limited")
+    told = []
+    if report.get("complete") is False:
+        told.append("This comparison was interrupted: the page holds what was measured until then")
+    told.append(
+        f"{plural(requests, 'request')}, every answer checked: {plural(failures, 'failure')}, {count(wrong)} wrong"
+    )
+    told.append(f"{sum(is_ranked(point) for _, point in found)} of {plural(len(found), 'point')} may be ranked")
     stand_in = dict.fromkeys(
         str(e["server"])
         for e in report.get("endpoints") or []
@@ -118,10 +120,16 @@ def _opening(report: Report) -> Html:
 
 
 def _with_names(sentence: str, report: Report) -> Html:
-    """The sentence with the names of endpoints set off."""
+    """The sentence with the names of endpoints, and what stands between backticks, set off."""
     names = sorted((str(endpoint["name"]) for endpoint in report.get("endpoints") or []), key=len, reverse=True)
-    parts = re.split(f"({'|'.join(map(re.escape, names))})", sentence) if names else [sentence]
-    return join([element("b", part) if part in names else part for part in parts])
+    parts = re.split("|".join([r"(`[^`]+`)", *(f"({re.escape(name)})" for name in names)]), sentence)
+    return join([_set_off(part, names) for part in parts if part])
+
+
+def _set_off(part: str, names: Sequence[str]) -> str:
+    if part in names:
+        return element("b", part)
+    return element("code", part[1:-1]) if len(part) > 2 and part[0] == part[-1] == "`" else part
 
 
 def _short(name: str) -> str:

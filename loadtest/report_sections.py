@@ -33,6 +33,8 @@ from loadtest.report_modes import modes_section
 from loadtest.report_tables import Table, to_html
 from loadtest.report_twins import diff_view
 
+PROTOCOLS = ("rest", "rest-binary", "grpc")
+"""The order in which protocols are shown; any other comes after."""
 Report = Mapping[str, Any]
 Section = tuple[str, str, Html]
 """Anchor, title, content."""
@@ -40,11 +42,10 @@ Section = tuple[str, str, Html]
 
 def styler_of(report: Report) -> Styler:
     """How protocols and frameworks look, the same in every chart of the report."""
-    known = ("rest", "rest-binary", "grpc")
     found = {str(e["protocol"]) for e in report.get("endpoints") or []} | {
         str(c["protocol"]) for c in report.get("clients") or []
     }
-    protocols = [*known, *sorted(found.difference(known))]
+    protocols = [*PROTOCOLS, *sorted(found.difference(PROTOCOLS))]
     frameworks = list(dict.fromkeys(str(a.get("framework")) for a in report.get("artifacts") or []))
     framework_of = {a["name"]: frameworks.index(str(a.get("framework"))) for a in report.get("artifacts") or []}
     return style_of(protocols, lambda artifact: framework_of.get(artifact, 0))
@@ -90,7 +91,8 @@ def _figure(panels: Sequence[Panel], caption: str) -> Html:
 def legend(report: Report, styler: Styler) -> Html:
     """What colours, shapes and strokes mean."""
     artifacts = {str(a.get("framework")): a["name"] for a in reversed(report.get("artifacts") or [])}
-    protocols = dict.fromkeys(str(e["protocol"]) for e in report.get("endpoints") or [])
+    found = {str(e["protocol"]) for e in report.get("endpoints") or []}
+    protocols = [*(p for p in PROTOCOLS if p in found), *sorted(found.difference(PROTOCOLS))]
     some = next(iter(artifacts.values()), "")
     keys = []
     for protocol in protocols:

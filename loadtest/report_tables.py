@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from loadtest.report_markup import Html, breakable, element
 
@@ -43,6 +43,22 @@ class Table:
     unranked_title: str = "Shown, not ranked: INVALID or client-limited"
     heads: int = field(default=1)
     """How many of the first columns name the row."""
+
+
+def without_empty(table: Table) -> Table:
+    """The table without the columns that hold no figure in any row."""
+    rows = [*table.rows, *table.unranked]
+    kept = [
+        place
+        for place in range(len(table.columns))
+        if place < table.heads or any(row[place].text not in ("", "n/a") for row in rows)
+    ]
+
+    def cut(row: tuple[Cell, ...]) -> tuple[Cell, ...]:
+        return tuple(row[place] for place in kept)
+
+    columns = tuple(table.columns[place] for place in kept)
+    return replace(table, columns=columns, rows=tuple(map(cut, table.rows)), unranked=tuple(map(cut, table.unranked)))
 
 
 def to_html(table: Table) -> Html:

@@ -128,7 +128,7 @@ def test_invalid_points_stand_below_and_are_marked(figures):
     assert set(unranked) == {"onnxruntime/tensorflow-onnx/rest-binary", "tflite/pytorch-tflite/grpc"}
     assert len(ranked) + len(unranked) == len(figures["endpoints"])
     assert {row[-1].text for row in table.unranked} == {"INVALID", "client-limited"}
-    assert any("unstable" in row[0].detail for row in table.unranked)
+    assert any("unstable" in row[-1].detail for row in table.unranked)
 
 
 def test_ranked_rows_come_fastest_first(figures):
@@ -160,12 +160,24 @@ def test_markdown_has_every_endpoint_and_every_table(figures):
     assert {"glance", "slo", "artifacts", "training", "clients", "points", "verdicts"} <= names
 
 
+def test_an_interrupted_comparison_says_so(figures):
+    assert "was interrupted" in render_html({**figures, "complete": False})
+    assert "was interrupted" not in render_html({**figures, "complete": True})
+
+
 def test_unmeasured_figures_are_not_printed_as_zero(figures):
     bare = copy.deepcopy(figures)
-    for endpoint in bare["endpoints"]:
-        endpoint.update(peak_rss_bytes=None, first_answer_s=None)
-    row = glance_table(bare).rows[0]
+    bare["endpoints"][-1].update(peak_rss_bytes=None, first_answer_s=None)
+    row = next(row for row in glance_table(bare).rows if row[0].text == bare["endpoints"][-1]["name"])
     assert row[6].text == row[7].text == "n/a"
+
+
+def test_columns_that_nothing_was_measured_for_are_left_out(figures):
+    bare = copy.deepcopy(figures)
+    for endpoint in bare["endpoints"]:
+        endpoint["peak_rss_bytes"] = None
+    assert "Peak memory" in {column.name for column in glance_table(figures).columns}
+    assert "Peak memory" not in {column.name for column in glance_table(bare).columns}
 
 
 def test_report_writes_three_forms_and_prints_the_table(tmp_path, capsys):
