@@ -229,19 +229,30 @@ def slo_table(report: Report) -> Table | None:
 
 
 def _slo_row(entry: Mapping[str, Any], engines: Mapping[str, str]) -> tuple[Cell, ...]:
-    share = entry.get("cpu_share")
-    confirmed = bool(entry.get("confirmed"))
+    share, rate = entry.get("cpu_share"), entry.get("rate_rps")
+    # where the client reached its limit first, the server can do more
+    text = f"≥ {significant(rate)}" if rate and entry.get("client_limited") else significant(rate)
     return (
         Cell(entry["name"], detail=entry.get("reason") or ""),
         Cell(entry.get("engine") or engines.get(entry["name"]) or "not known"),
-        Cell(_settings(entry.get("settings"))),
-        number_cell(entry.get("rate_rps")),
+        Cell(_settings(entry.get("settings")), detail=_changed(entry.get("setting"))),
+        Cell(text, rate),
         number_cell(entry.get("goodput_rps")),
         number_cell(entry.get("p99_ms")),
         Cell("n/a" if share is None else f"{100 * share:.0f} %", share),
         Cell(size(entry.get("rss_bytes")), entry.get("rss_bytes")),
-        Cell("confirmed" if confirmed else "not confirmed", mark="good" if confirmed else "warn"),
+        _slo_state(entry),
     )
+
+
+def _slo_state(entry: Mapping[str, Any]) -> Cell:
+    if entry.get("client_limited"):
+        return Cell("client-limited", mark="warn")
+    return Cell("confirmed", mark="good") if entry.get("confirmed") else Cell("not confirmed", mark="warn")
+
+
+def _changed(setting: Any) -> str:
+    return "" if setting in (None, "defaults") else str(setting).replace("_", " ")
 
 
 def _settings(settings: Any) -> str:
