@@ -4,6 +4,7 @@ sockets.
 
 from __future__ import annotations
 
+import select
 import socket
 
 from loadtest.wire import Answer, BrokenAnswerError
@@ -33,6 +34,8 @@ class Http1Connection:
     def exchange(self, request: bytes) -> Answer:
         """Send `request`, return the answer; raises OSError or BrokenAnswerError, and then the connection is closed."""
         try:
+            if self.sock is not None and has_unread(self.sock):
+                self.close()  # the server ended it while nothing was asked, as a draining one does
             if self.sock is None:
                 self.connect()
             assert self.sock is not None
@@ -92,3 +95,17 @@ class Http1Connection:
         if not data:
             raise BrokenAnswerError(f"the server closed the connection within {part}")
         return data
+
+
+def has_unread(sock: socket.socket) -> bool:
+    """Whether something came on an idle connection, its end or a farewell; never waits."""
+    raw = getattr(sock, "_sock", None)  # gevent's own, which does not block
+    if raw is None:
+        return bool(select.select([sock], [], [], 0)[0])
+    try:
+        raw.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

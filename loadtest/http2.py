@@ -12,6 +12,7 @@ import socket
 from hpack import Decoder, HPACKError
 
 from loadtest import wire
+from loadtest.http1 import has_unread
 from loadtest.wire import Answer, BrokenAnswerError, frame
 
 WINDOW_LIMIT = 2**31 - 1
@@ -56,6 +57,7 @@ class GrpcConnection:
         closed.
         """
         try:
+            self._take_farewell()
             if self.sock is None or self.going_away:
                 self.close()
                 self.connect()
@@ -63,6 +65,14 @@ class GrpcConnection:
         except BaseException:  # a killed user leaves half an answer behind as well
             self.close()
             raise
+
+    def _take_farewell(self) -> None:
+        """Read what came while nothing was asked: a server that drains says GOAWAY, or has closed already."""
+        try:
+            while self.sock is not None and not self.going_away and has_unread(self.sock):
+                self._take_frame()
+        except (OSError, BrokenAnswerError):
+            self.close()
 
     def _call(self, block: bytes, payloads: list[bytes]) -> Answer:
         assert self.sock is not None
