@@ -18,7 +18,7 @@ from loadtest.report_models import (
 )
 from loadtest.report_modes import modes_tables
 from loadtest.report_page import facts_of, title_of, trust_of
-from loadtest.report_tables import Table, to_markdown
+from loadtest.report_tables import Table, plain, to_markdown
 from loadtest.report_words import METHOD
 
 Report = Mapping[str, Any]
@@ -27,9 +27,9 @@ FOLDED = ("points", "verdicts", "settings", "environment", "epochs")
 
 def render_markdown(report: Report) -> str:
     """The whole report as text; long tables are folded."""
-    parts = [f"# {title_of(report)}", " · ".join(facts_of(report))]
-    parts.append("\n".join(f"- **{_plain(sentence)}**" for sentence in report.get("headline") or []))
-    parts.append("\n".join(f"- {sentence}" for sentence in trust_of(report)))
+    parts = [f"# {title_of(report)}", plain(" · ".join(facts_of(report)))]
+    told = [f"- **{_told(sentence)}**" for sentence in report.get("headline") or []]
+    parts.append("\n".join([*told, *(f"- {plain(sentence)}" for sentence in trust_of(report))]))
     parts += [_section(table) for table in tables_of(report)]
     parts.append("## How to read this\n\n" + "\n".join(f"- **{term}.** {meaning}" for term, meaning in METHOD))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -63,5 +63,6 @@ def _section(table: Table) -> str:
     return f"## {table.caption}\n\n{to_markdown(table)}"
 
 
-def _plain(sentence: str) -> str:
-    return sentence.replace("*", "\\*").replace("<", "\\<")
+def _told(sentence: str) -> str:
+    """A sentence whose commands stay in backticks."""
+    return plain(sentence).replace("\\`", "`")

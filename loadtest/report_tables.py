@@ -108,12 +108,12 @@ def _field(table: Table, index: int, cell: Cell) -> Html:
 
 def to_markdown(table: Table) -> str:
     """The same table in GitHub-flavoured Markdown; what is not ranked is marked in its first column."""
-    lines = [_line([_plain(column.name) for column in table.columns])]
+    lines = [_line([plain(column.name) for column in table.columns])]
     lines.append(_line([("---:" if column.numeric else "---") for column in table.columns]))
     lines += [_line([_markdown(cell) for cell in row]) for row in table.rows]
     for first, *rest in table.unranked:
         lines.append(_line([f"{_markdown(first)} (not ranked)", *map(_markdown, rest)]))
-    return "\n".join(lines) + (f"\n\n{_plain(table.note)}" if table.note else "")
+    return "\n".join(lines) + (f"\n\n{plain(table.note)}" if table.note else "")
 
 
 def _line(fields: Sequence[str]) -> str:
@@ -121,10 +121,10 @@ def _line(fields: Sequence[str]) -> str:
 
 
 def _markdown(cell: Cell) -> str:
-    return _plain(cell.text) + (f" ({_plain(cell.detail)})" if cell.detail else "")
+    return plain(cell.text) + (f" ({plain(cell.detail)})" if cell.detail else "")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown leaves as it is, on one line."""
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", " ".join(text.split()))
 

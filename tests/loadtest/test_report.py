@@ -147,6 +147,10 @@ def test_headline_leads_the_page_and_the_markdown(figures, page):
     assert render_markdown(figures).index(figures["headline"][0]) < render_markdown(figures).index("| Endpoint |")
 
 
+def test_markdown_escapes_data(figures):
+    assert "An invented processor \\<for tests\\>" in render_markdown(figures)
+
+
 def test_markdown_tables_have_a_field_for_every_column(figures):
     for block in re.findall(r"(?:^\|.*\n)+", render_markdown(figures), re.MULTILINE):
         widths = {len(re.split(r"(?<!\\)\|", line)) for line in block.splitlines()}
