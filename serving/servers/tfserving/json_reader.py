@@ -25,10 +25,13 @@ class JsonObject(list[tuple[bytes, Any]]):
         """The value of the first member called `key`."""
         return next((value for name, value in self if name == key), default)
 
-    def __contains__(self, key: object) -> bool:
+    def has(self, key: bytes) -> bool:
+        """Whether there is a member called `key`."""
         return any(name == key for name, _ in self)
 
 
+MAX_DEPTH = 100_000
+"""A tensor has at most 254 dimensions; the bound keeps a body of brackets from filling the memory."""
 _SPACE = re.compile(rb"[ \n\r\t]*")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
 _HEX4 = re.compile(rb"[0-9a-fA-F]{4}")
@@ -88,6 +91,8 @@ def _parse(text: bytes) -> Any:
             (value, at), closer = _read_scalar(text, at), 0
         _put(container, key, value)
         if closer and not empty:
+            if len(stack) >= MAX_DEPTH:
+                raise ParseError(f"Nested deeper than {MAX_DEPTH}.", at)
             stack.append((container, key))
             container = value
             if closer == 0x7D:

@@ -21,7 +21,7 @@ DUMP_BYTES = 256
 """A value in an error message stops at the first token that begins behind so many bytes."""
 _ESCAPED = {
     **{byte: f"\\u{byte:04X}".encode() for byte in range(0x20)},
-    **{0x08: b"\\b", 0x09: b"\\t", 0x0A: b"\\n", 0x0C: b"\\f", 0x0D: b"\\r", 0x22: b'\\"', 0x5C: b"\\\\"},
+    **dict(zip(b'\b\t\n\f\r"\\', (b"\\b", b"\\t", b"\\n", b"\\f", b"\\r", b'\\"', b"\\\\"), strict=True)),
 }
 _TO_ESCAPE = bytes(_ESCAPED)
 _DIGITS = {4: 9, 8: 17}
@@ -29,7 +29,7 @@ _DIGITS = {4: 9, 8: 17}
 
 def quote(text: bytes) -> bytes:
     """A JSON string; bytes outside ASCII go out as they are."""
-    if not text.translate(None, _TO_ESCAPE) == text:
+    if text.translate(None, _TO_ESCAPE) != text:
         text = b"".join(_ESCAPED.get(byte) or bytes((byte,)) for byte in text)
     return b'"' + text + b'"'
 
@@ -156,10 +156,10 @@ def _tokens(value: Any) -> Iterator[tuple[str, bytes]]:
     while stack:
         for item in stack[-1]:
             if isinstance(item, list):
-                is_object = isinstance(item, JsonObject)
-                yield "start", b"{" if is_object else b"["
-                closers.append(b"}" if is_object else b"]")
-                stack.append(_members(item) if is_object else iter(item))
+                members = _members(item) if isinstance(item, JsonObject) else None
+                yield "start", b"{" if members else b"["
+                closers.append(b"}" if members else b"]")
+                stack.append(members or iter(item))
                 break
             yield "value", scalar_text(item)
         else:

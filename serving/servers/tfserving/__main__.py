@@ -1,0 +1,34 @@
+"""`python -m serving.servers.tfserving`: TensorFlow Serving's REST and gRPC APIs, its flags, its files, in Python.
+
+It stands in where the genuine `tensorflow_model_server` is not to be had: the same requests get the same answers, byte
+for byte where that is possible. On purpose it does better where the genuine server hurts; `docs/tfserving.md` has the
+table of differences. Run it with --help for the flags.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from contract import StageError
+from serving.servers.tfserving.flags import help_text, parse_flags
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until a signal; 2 for a mistake on the command line, 255 where a model can't be served."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if any(argument in ("--help", "-h", "-help") for argument in arguments):
+        print(f"{__doc__}\n{help_text()}")
+        return 0
+    try:
+        flags = parse_flags(arguments)
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    from serving.servers.tfserving.program import run
+
+    return run(flags)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

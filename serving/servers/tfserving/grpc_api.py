@@ -1,0 +1,259 @@
+"""TensorFlow Serving's PredictionService and ModelService over `grpc.aio`.
+
+Sources of the behaviour: model_servers/{prediction,model}_service_impl.cc, servables/tensorflow/{predict_util,
+multi_inference,get_model_metadata_impl}.cc of github.com/tensorflow/serving. A client that cancels, or whose deadline
+passes, takes its request out of the queue: gRPC cancels the handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+from contract import Tensors
+from serving.batching import Outputs
+from serving.servers.tfserving import examples
+from serving.servers.tfserving.execution import status_of
+from serving.servers.tfserving.inference import CLASSIFY, REGRESS, Caller, Inference, check_filter, complete_inputs
+from serving.servers.tfserving.metadata import metadata_message, missing_spec, spec_of, status_message
+from serving.servers.tfserving.model_configs import ModelConfig, check_config
+from serving.servers.tfserving.servable import Servable
+from serving.servers.tfserving.signatures import DEFAULT, Signature
+from serving.servers.tfserving.status import Status, invalid
+from serving.servers.tfserving.tensor_protos import from_proto, to_proto
+from serving.servers.tfserving.versions import Library
+
+CODES = {code.value[0]: code for code in grpc.StatusCode}
+Context = Any
+"""A `grpc.aio.ServicerContext`."""
+Answer = Callable[[Any, Context], Awaitable[Any]]
+Reload = Callable[[list[ModelConfig]], Awaitable[None]]
+
+
+class GrpcApi:
+    """Answers the calls of both services."""
+
+    def __init__(self, library: Library, inference: Inference, reload: Reload, as_content: bool) -> None:
+        self._library = library
+        self._inference = inference
+        self._reload = reload
+        self._as_content = as_content
+
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """What `grpc.aio.Server.add_generic_rpc_handlers` takes."""
+        prediction = {
+            "Predict": _method(predict_pb2.PredictRequest, self.predict),
+            "Classify": _method(classification_pb2.ClassificationRequest, self.classify),
+            "Regress": _method(regression_pb2.RegressionRequest, self.regress),
+            "MultiInference": _method(inference_pb2.MultiInferenceRequest, self.multi_inference),
+            "GetModelMetadata": _method(get_model_metadata_pb2.GetModelMetadataRequest, self.get_model_metadata),
+        }
+        model = {
+            "GetModelStatus": _method(get_model_status_pb2.GetModelStatusRequest, self.get_model_status),
+            "HandleReloadConfigRequest": _method(model_management_pb2.ReloadConfigRequest, self.reload_config),
+        }
+        return (
+            grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", prediction),
+            grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", model),
+        )
+
+    # PredictionService
+
+    async def predict(self, request: Any, context: Context) -> Any:
+        """Run any signature on tensors."""
+        servable = self._find(request)
+        signature = servable.grpc_signature(request.model_spec.signature_name)
+        protos = request.inputs
+        if protos.keys() != signature.inputs.keys():
+            complete_inputs(signature, dict.fromkeys(protos, np.empty(0)))  # refuses names before values are read
+        inputs: Tensors = {alias: from_proto(protos[alias], alias) for alias in protos if alias in signature.inputs}
+        wanted = list(request.output_filter)
+        check_filter(signature, wanted)
+
+        def answer(outputs: Outputs) -> Any:
+            response = predict_pb2.PredictResponse()
+            spec_of(response.model_spec, servable, signature.name)
+            for alias, array in outputs.items():
+                to_proto(array, response.outputs[alias], self._as_content)
+            return response
+
+        caller = _caller("Predict", context)
+        return await self._inference.predict(servable, signature, inputs, caller, answer, wanted)
+
+    async def classify(self, request: Any, context: Context) -> Any:
+        """Classify examples."""
+        servable = self._find(request)
+        signature = servable.example_signature(request.model_spec.signature_name)
+        wanted = examples.classify_outputs(signature)
+
+        def answer(outputs: Outputs, count: int) -> Any:
+            response = classification_pb2.ClassificationResponse()
+            spec_of(response.model_spec, servable, signature.name)
+            fill_classes(response.result, outputs, count)
+            return response
+
+        caller = _caller("Classify", context)
+        return await self._inference.examples(servable, signature, request.input, caller, wanted, answer)
+
+    async def regress(self, request: Any, context: Context) -> Any:
+        """Regress examples."""
+        servable = self._find(request)
+        signature = servable.example_signature(request.model_spec.signature_name)
+        wanted = examples.regress_outputs(signature)
+
+        def answer(outputs: Outputs, count: int) -> Any:
+            response = regression_pb2.RegressionResponse()
+            spec_of(response.model_spec, servable, signature.name)
+            fill_values(response.result, outputs, count)
+            return response
+
+        caller = _caller("Regress", context)
+        return await self._inference.examples(servable, signature, request.input, caller, wanted, answer)
+
+    async def multi_inference(self, request: Any, context: Context) -> Any:
+        """Several classifications and regressions of the same examples by one model."""
+        spec = request.tasks[0].model_spec if request.tasks else None
+        servable = self._find_spec(spec if spec is not None else inference_pb2.InferenceTask().model_spec)
+        plans = _plan(request, servable)
+        response = inference_pb2.MultiInferenceResponse()
+        for task, signature, wanted in plans:
+            result = response.results.add()
+            spec_of(result.model_spec, servable, signature.name)
+            caller, method = _caller("MultiInference", context), task.method_name
+
+            def answer(outputs: Outputs, count: int, method: str = method, result: Any = result) -> None:
+                if method == CLASSIFY:
+                    fill_classes(result.classification_result, outputs, count)
+                else:
+                    fill_values(result.regression_result, outputs, count)
+
+            await self._inference.examples(servable, signature, request.input, caller, wanted, answer)
+        return response
+
+    async def get_model_metadata(self, request: Any, context: Context) -> Any:
+        """The signatures of a model."""
+        if not request.HasField("model_spec"):
+            raise missing_spec()
+        if not request.metadata_field or any(field != "signature_def" for field in request.metadata_field):
+            metadata_message(None, request.metadata_field)  # type: ignore[arg-type] # refuses before it looks
+        response = metadata_message(self._find(request), request.metadata_field)
+        return response
+
+    # ModelService
+
+    async def get_model_status(self, request: Any, context: Context) -> Any:
+        """The state of each version."""
+        if not request.HasField("model_spec"):
+            raise missing_spec()
+        spec = request.model_spec
+        version = spec.version.value if spec.HasField("version") else None
+        response = status_message(self._library.states(spec.name, version))
+        return response
+
+    async def reload_config(self, request: Any, context: Context) -> Any:
+        """Serve other models from now on; answers when they are in service."""
+        await self._reload(check_config(request.config))
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response
+
+    def _find(self, request: Any) -> Servable:
+        if not request.HasField("model_spec"):
+            raise missing_spec()
+        return self._find_spec(request.model_spec)
+
+    def _find_spec(self, spec: Any) -> Servable:
+        if not spec.name:
+            raise invalid("ModelSpec has no name specified.")
+        version = spec.version.value if spec.HasField("version") else None
+        label = spec.version_label if spec.HasField("version_label") else None
+        try:
+            return self._library.find(spec.name, version, label)
+        except Status as error:
+            self._inference.telemetry.count("request_count", spec.name, error.code)
+            raise
+
+
+def fill_classes(result: Any, outputs: Outputs, count: int) -> None:
+    """Fill a ClassificationResult."""
+    classes, scores = examples.check_classes(outputs, count)
+    columns = next(array.shape[1] for array in (classes, scores) if array is not None)
+    for row in range(count):
+        classifications = result.classifications.add()
+        for column in range(columns):
+            entry = classifications.classes.add()
+            if classes is not None:
+                entry.label = classes[row, column].decode("utf-8", "replace")
+            if scores is not None:
+                entry.score = scores[row, column]
+
+
+def fill_values(result: Any, outputs: Outputs, count: int) -> None:
+    """Fill a RegressionResult."""
+    for value in examples.check_values(outputs, count).tolist():
+        result.regressions.add(value=value)
+
+
+def _plan(request: Any, servable: Servable) -> list[tuple[Any, Signature, list[str]]]:
+    """The tasks with their signatures and outputs, all checked before one runs."""
+    plans, seen = [], set()
+    for task in request.tasks:
+        if not task.model_spec.name:
+            raise invalid("Found ModelSpec with an empty model name.")
+        if task.model_spec.name != request.tasks[0].model_spec.name:
+            raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        name = task.model_spec.signature_name or DEFAULT
+        if name in seen:
+            raise invalid(f"Duplicate evaluation of signature: {name}")
+        seen.add(name)
+        signature = servable.model.signatures.get(name)
+        if signature is None:
+            raise invalid(f"Requested signature not found in model graph: {name}")
+        if task.method_name == CLASSIFY:
+            wanted = examples.classify_outputs(signature)
+        elif task.method_name == REGRESS:
+            wanted = examples.regress_outputs(signature)
+        else:
+            raise Status("UNIMPLEMENTED", f"Unsupported signature method_name: {task.method_name}")
+        plans.append((task, signature, wanted))
+    return plans
+
+
+def _caller(api: str, context: Context) -> Caller:
+    now = time.perf_counter()
+    remaining = context.time_remaining()
+    return Caller("GRPC", api, now, None if remaining is None else now + remaining)
+
+
+def _method(message: Any, answer: Answer) -> grpc.RpcMethodHandler:
+    """A unary method; what is no such message is the client's mistake, not an internal error."""
+
+    async def call(body: bytes, context: Context) -> bytes:
+        try:
+            request = message.FromString(body)
+            response: bytes = (await answer(request, context)).SerializeToString()
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the request is no {message.DESCRIPTOR.full_name}")
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # every failure of a request is told to its client
+            status = status_of(error)
+            await context.abort(CODES[status.number], status.grpc_message)
+        return response
+
+    return grpc.unary_unary_rpc_method_handler(call)

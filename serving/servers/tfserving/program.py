@@ -1,0 +1,238 @@
+"""The program behind `python -m serving.servers.tfserving`: flags, loading, ports, polling, shutdown.
+
+Ports open when every model has a version in service, as the genuine ones do. SIGTERM and SIGINT: no new connections,
+what is in flight is answered, status 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import grpc
+
+from contract import StageError
+from serving.http import HttpServer, Limits, Request, Response, serve
+from serving.listening import bound_socket
+from serving.servers.tfserving.flags import Flags, session_threads
+from serving.servers.tfserving.grpc_api import GrpcApi
+from serving.servers.tfserving.inference import Inference
+from serving.servers.tfserving.model import SessionSettings, quiet_tensorflow
+from serving.servers.tfserving.model_configs import ModelConfig, read_config_file
+from serving.servers.tfserving.rest import RestApi
+from serving.servers.tfserving.servable import Servable, load_servable
+from serving.servers.tfserving.status import Status
+from serving.servers.tfserving.telemetry import Telemetry
+from serving.servers.tfserving.text_protos import read_batching, read_metrics_path, read_text
+from serving.servers.tfserving.versions import Library, Retries, say
+from serving.servers.tfserving.warmup import warm_up
+
+HEADER_BYTES = 1 << 20
+"""The genuine server has no limit; this one is far above what a client needs."""
+GRACE_S = 0.2
+"""After SIGTERM requests are still taken for so long, each answer closing its connection."""
+
+
+class Program:
+    """One running server."""
+
+    def __init__(self, flags: Flags) -> None:
+        self._flags = flags
+        self._telemetry = Telemetry()
+        intra, inter = session_threads(flags)
+        self._session = SessionSettings(intra, inter, tuple(flags.saved_model_tags.split(",")))
+        self._batching = read_batching(flags.batching_parameters_file) if flags.enable_batching else None
+        self._metrics_path = read_metrics_path(flags.monitoring_config_file)
+        retries = Retries(flags.max_num_load_retries, flags.load_retry_interval_micros * 1e-6)
+        unavailable_labels = flags.allow_version_labels_for_unavailable_models
+        self._library = Library(self._load, retries, flags.num_load_threads, unavailable_labels)
+        self._reloading = asyncio.Lock()
+        self._config_text = b""
+
+    async def run(self) -> None:
+        """Serve until a signal; raises StageError or Status where the start fails."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        rest_socket = self._bind_rest()
+        self._check_grpc_port()
+        if not await self._load_first(stop):
+            return
+        http = await self._open_rest(rest_socket) if rest_socket else None
+        calls = await self._open_grpc()
+        say(f"tfserving is ready on {self._flags.host}: REST {self._flags.rest_api_port}, gRPC {self._flags.port}")
+        tasks = [asyncio.ensure_future(self._poll()), asyncio.ensure_future(self._watch_config())]
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+        self._library.close()
+        stops = [calls.stop(self._flags.drain_seconds)]
+        if http is not None:
+            stops.append(http.drain(self._flags.drain_seconds, GRACE_S))
+        await asyncio.gather(*stops)
+
+    # models
+
+    def _load(self, name: str, version: int, folder: Path) -> Servable:
+        """Load a version; called in a thread."""
+        iterations = self._flags.num_request_iterations_for_warmup
+
+        def warm(servable: Servable, folder: Path) -> None:
+            if self._flags.enable_model_warmup:
+                warm_up(servable, folder, iterations)
+
+        observe = self._telemetry.observe_run if self._batching is not None else None
+        return load_servable(name, version, folder, self._session, self._batching, observe, warm)
+
+    def _configs(self) -> list[ModelConfig]:
+        flags = self._flags
+        if flags.model_config_file:
+            return read_config_file(Path(flags.model_config_file))
+        return [ModelConfig(flags.model_name, Path(flags.model_base_path))]
+
+    async def _load_first(self, stop: asyncio.Event) -> bool:
+        """Wait until every configured model has a version; False where a signal came first."""
+        quiet_tensorflow()
+        configs = self._configs()
+        labels = {config.name: config.labels for config in configs}
+        if not self._flags.allow_version_labels_for_unavailable_models and any(labels.values()):
+            from serving.servers.tfserving.model_configs import label_refusal
+
+            name, first = next((name, next(iter(given.values()))) for name, given in labels.items() if given)
+            raise label_refusal(name, first)
+        self._library.configure(configs)
+        self._library.poll()
+        poller = asyncio.ensure_future(self._poll())
+        settled = asyncio.ensure_future(self._library.settle())
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({settled, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        poller.cancel()
+        stopped.cancel()
+        if not settled.done():
+            settled.cancel()
+            return False
+        if reasons := settled.result():
+            raise next(iter(reasons.values()))
+        return True
+
+    async def _poll(self) -> None:
+        wait_s = self._flags.file_system_poll_wait_seconds
+        while wait_s > 0:
+            await asyncio.sleep(wait_s)
+            self._library.poll()
+
+    async def _watch_config(self) -> None:
+        """Read --model_config_file again and again, where that is wanted."""
+        wait_s, path = self._flags.model_config_file_poll_wait_seconds, Path(self._flags.model_config_file)
+        while wait_s > 0 and self._flags.model_config_file:
+            await asyncio.sleep(wait_s)
+            try:
+                self._library.configure(read_config_file(path))
+                self._library.poll()
+            except (StageError, Status) as error:
+                say(f"the models stay as they are: {error}")
+
+    async def reload(self, configs: list[ModelConfig]) -> None:
+        """Serve other models; returns when they are in service, raises Status where one can't be."""
+        async with self._reloading:
+            self._library.configure(configs)
+            for config in configs:
+                if not config.base_path.is_dir():
+                    where = f"{{{{{{name: {config.name}}} due to error: no folder {config.base_path}}}, }}"
+                    raise Status("UNKNOWN", f"1 servable(s) did not become available: {where}")
+            self._library.poll()
+            if reasons := await self._library.settle():
+                raise next(iter(reasons.values()))
+
+    # ports
+
+    def _bind_rest(self) -> socket.socket | None:
+        flags = self._flags
+        if not flags.rest_api_port:
+            return None
+        if flags.rest_api_port == flags.port:
+            say(f"--rest_api_port={flags.rest_api_port} is the port of gRPC: REST is left out")
+            return None
+        return bound_socket(flags.host, flags.rest_api_port, shared=False)
+
+    def _check_grpc_port(self) -> None:
+        if self._flags.port:
+            bound_socket(self._flags.host, self._flags.port, shared=False).close()
+
+    async def _open_rest(self, bound: socket.socket) -> HttpServer:
+        flags = self._flags
+        api = RestApi(
+            self._library,
+            Inference(self._telemetry),
+            flags.rest_api_timeout_in_ms * 1e-3,
+            self._metrics_path,
+            flags.rest_api_enable_cors_support,
+        )
+
+        def failed(error: BaseException, request: Request) -> Response:
+            return api.refuse(error, request)
+
+        limits = Limits(body_bytes=flags.max_body_bytes, header_bytes=HEADER_BYTES)
+        return await serve(api.handle, [bound], limits, malformed=api.malformed, failed=failed)
+
+    async def _open_grpc(self) -> grpc.aio.Server:
+        flags = self._flags
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        options.append(("grpc.so_reuseport", 0))
+        server = grpc.aio.server(options=options)
+        as_content = flags.enable_serialization_as_tensor_content
+        api = GrpcApi(self._library, Inference(self._telemetry), self.reload, as_content)
+        server.add_generic_rpc_handlers(api.handlers())
+        if flags.enable_grpc_healthcheck_service:
+            await _add_health(server)
+        addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
+        addresses += [f"unix:{flags.grpc_socket_path}"] if flags.grpc_socket_path else []
+        for address in addresses:
+            if flags.ssl_config_file:
+                server.add_secure_port(address, _credentials(Path(flags.ssl_config_file)))
+            else:
+                server.add_insecure_port(address)
+        await server.start()
+        return server
+
+
+async def _add_health(server: grpc.aio.Server) -> None:
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+    servicer = health.aio.HealthServicer()
+    for name in ("", "ModelService", "PredictionService"):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+
+
+def _credentials(path: Path) -> grpc.ServerCredentials:
+    """TLS for gRPC as an `SSLConfig` says; keys and certificates are PEM texts inside it."""
+    config = read_text(path, "SSLConfig")
+    roots = config.custom_ca.encode() or None
+    pair = (config.server_key.encode(), config.server_cert.encode())
+    return grpc.ssl_server_credentials([pair], roots, require_client_auth=config.client_verify)
+
+
+def run(flags: Flags) -> int:
+    """Serve until a signal; returns the exit status."""
+    import uvloop
+
+    if flags.version:
+        print(f"TensorFlow ModelServer: embedded\nTensorFlow Library: {quiet_tensorflow().__version__}")
+        return 0
+
+    async def serve_all() -> None:
+        await Program(flags).run()
+
+    try:
+        uvloop.run(serve_all())
+    except Status as error:
+        print(f"Failed to start server. Error: {error}", flush=True)
+        return 255
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    return 0
