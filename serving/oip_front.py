@@ -42,7 +42,7 @@ class Front:
             log=_log_access if options.access_log else None,
         )
         api = oip_grpc.GrpcApi(models, name, _version())
-        rpc = oip_grpc.make_server(api, options.max_body_bytes, shared, options.token)
+        rpc = oip_grpc.make_server(api, options.max_body_bytes, shared, options.token, options.connection_age_s)
         _add_port(rpc, options)
         await rpc.start()
         return cls(rest, rpc)

@@ -254,9 +254,16 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return self._refusal
 
 
-def make_server(api: GrpcApi, message_bytes: int, reuse_port: bool, token: str | None) -> grpc.aio.Server:
-    """A server with the API, not yet started; add its port, then `await server.start()`."""
+def make_server(
+    api: GrpcApi, message_bytes: int, reuse_port: bool, token: str | None, connection_age_s: float = 0.0
+) -> grpc.aio.Server:
+    """A server with the API, not yet started; add its port, then `await server.start()`.
+
+    After `connection_age_s` (0: never) a client is asked to come anew: behind a balancer of connections that moves it
+    to other servers, and away from one that is about to end.
+    """
     options = (
+        *((("grpc.max_connection_age_ms", int(connection_age_s * 1000)),) if connection_age_s else ()),
         ("grpc.max_receive_message_length", message_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", int(reuse_port)),

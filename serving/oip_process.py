@@ -63,6 +63,7 @@ def _parser(server: OipServer) -> argparse.ArgumentParser:
     add("--max-body-bytes", type=int, default=64 * 2**20, help="largest request, over either protocol")
     add("--grace-s", type=float, default=0.2, help="after SIGTERM, seconds in which requests are still taken")
     add("--drain-s", type=float, default=10.0, help="after SIGTERM, the most seconds until the end")
+    add("--connection-age-s", type=float, default=0.0, help="a gRPC client has to reconnect after so long; 0: never")
     add("--tls-cert", type=Path, help="certificate chain (PEM): TLS on both ports")
     add("--tls-key", type=Path, help="its private key (PEM)")
     add("--token", default=os.environ.get("SERVING_TOKEN"), help="bearer token to demand (or variable SERVING_TOKEN)")
