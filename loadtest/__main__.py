@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from contract import StageError, shown
-from loadtest.comparison import Comparison, carry_out, every_server
+from loadtest.comparison import Comparison, carry_out
 from loadtest.scenarios import PROFILES, at_rate, find_profile
 from serving.repository import read_artifacts
-from serving.server import Endpoint, find_server
+from serving.server import Endpoint, find_server, list_servers
 
 SUBCOMMANDS = ("summary", "gate", "slo", "crosscheck", "equal_work", "client_speed")
 
@@ -73,7 +73,7 @@ def _asked(given: argparse.Namespace, words: Sequence[str]) -> Comparison:
         name=given.name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-{profile.name}",
         profile=profile,
         seed=given.seed,
-        servers=() if attached else tuple(given.servers) or every_server(),
+        servers=() if attached else tuple(given.servers or list_servers()),
         attached=attached,
         only=tuple(given.only),
         target_ms=given.target_ms,
@@ -93,7 +93,7 @@ def _attached(host: str, endpoints: Path | None) -> tuple[Endpoint, ...]:
     if not host:
         return ()
     repository, found = read_artifacts(), []
-    for server in map(find_server, every_server()):
+    for server in map(find_server, list_servers()):
         artifacts = {name: manifest for name, manifest in repository.items() if manifest.format in server.formats}
         found += [e for e in server.endpoints(artifacts, server.ports, "attached", host) if _listens(e)]
     if not found:

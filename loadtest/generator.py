@@ -15,6 +15,8 @@ from serving.server import Launch
 SPARE_S = 120.0
 """What a visit may take beyond the seconds of its scenarios before it counts as hung."""
 
+SEARCH_S = 900.0
+
 
 def generate(
     folder: Path,
@@ -31,8 +33,9 @@ def generate(
     plan, log = folder / "plan.json", folder / "generator.log"
     write_plan(plan, repository, visits)
     awaited = [Path(run.path + ".json") for visit in visits for run in visit.runs]
+    awaited += [Path(visit.search.path) for visit in visits if visit.search]
     seconds = sum(visit.warm_up_s + sum(run.scenario.seconds for run in visit.runs) for visit in visits)
-    limit_s = 3 * seconds + SPARE_S * len(visits)
+    limit_s = 3 * seconds + sum(SEARCH_S if visit.search else SPARE_S for visit in visits)
     argv = (sys.executable, "-m", "loadtest.locustfile", str(plan))
     running = start(Launch(argv, {"PYTHONUNBUFFERED": "1"}, ROOT), log=log, cpus=cpus)
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contract import write_whole
+from loadtest.rate_search import Search
 from loadtest.scenarios import Scenario, from_fields, to_fields
 from serving.server import Call, Endpoint
 
@@ -45,6 +46,8 @@ class Visit:
     target_ms: float = 5.0
     context: dict[str, Any] = field(default_factory=dict)
     fixed: Fixed | None = None
+    search: Search | None = None
+    """The search for the highest rate that meets the target, made after the runs."""
 
 
 def write_plan(path: Path, repository: Path, visits: list[Visit]) -> None:
@@ -67,6 +70,7 @@ def _fields(visit: Visit) -> dict[str, Any]:
         "warm_up_s": visit.warm_up_s,
         "target_ms": visit.target_ms,
         "context": visit.context,
+        "search": asdict(visit.search) if visit.search else None,
         "fixed": fixed
         and {
             "path": fixed.call.path,
@@ -84,4 +88,5 @@ def _visit(fields: dict[str, Any]) -> Visit:
         bytes.fromhex(fields["fixed"]["answer"]),
     )
     rest = {key: fields[key] for key in ("server_pid", "warm_up_s", "target_ms", "context")}
-    return Visit(endpoint=Endpoint(**fields["endpoint"]), runs=runs, fixed=fixed, **rest)
+    search = Search(**fields["search"]) if fields["search"] else None
+    return Visit(endpoint=Endpoint(**fields["endpoint"]), runs=runs, fixed=fixed, search=search, **rest)

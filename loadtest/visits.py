@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import numpy as np
 from locust import events
 from locust.env import Environment
 
 from contract import StageError, to_json, write_whole
 from loadtest.drive import Load
 from loadtest.plan import Run, Visit, read_plan
-from loadtest.recorder import Recorder, write_raw
+from loadtest.rate_search import Search, search_rate, unmet
+from loadtest.recorder import RIGHT, Recorder, write_raw
 from loadtest.resources import between, usage
 from loadtest.result import measured
 from loadtest.scenarios import Burst, Closed, Offline, Open, Scenario
@@ -52,6 +54,9 @@ def carry_out(plan: Path) -> int:
             print(f"{visit.endpoint.name}: {error}", file=sys.stderr, flush=True)
             for run in visit.runs:
                 write_result(run, {**visit.context, **identity(visit, run), "preflight_error": str(error)})
+            if visit.search is not None:
+                fields = {"endpoint": {"name": visit.endpoint.name}, **unmet(f"pre-flight: {error}")}
+                write_whole(Path(visit.search.path), to_json(fields).encode())
     return failed
 
 
@@ -66,34 +71,51 @@ def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
     if visit.warm_up_s:
         run_once(environment, targets[1], Closed(WARM_UP_USERS, visit.warm_up_s), seed=0)
     for run in visit.runs:
-        target = targets[batch_of(run.scenario)]
-        before, cpu_before_s, started_s = usage_of(visit), time.process_time(), time.perf_counter()
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        recorder, load, start_ns = run_once(environment, target, run.scenario, run.seed)
-        cpu_s, elapsed_s = time.process_time() - cpu_before_s, time.perf_counter() - started_s
-        after = usage_of(visit)
-        table = recorder.table(start_ns)
-        figures = measured(run.scenario, table, visit.target_ms)
+        result, table = measure(environment, visit, targets[batch_of(run.scenario)], run.scenario, run.seed)
         write_raw(Path(run.path + ".npz"), table)
-        answered = max(1, figures["requests"] - figures["failures"])
-        write_result(
-            run,
-            {
-                **visit.context,
-                **identity(visit, run),
-                **figures,
-                "started": started,
-                "explanations": recorder.explanations,
-                "capped": recorder.capped,
-                "batch": target.batch,
-                "samples_sha256": target.samples_sha256,
-                "request_bytes": target.request_bytes,
-                "request_wire_bytes": target.wire_bytes,
-                "response_bytes": load.response_bytes / answered,
-                "server": between(before, after),
-                "client": {"cpu_s": cpu_s, "cpu_share": cpu_s / elapsed_s},
-            },
-        )
+        write_result(run, {**visit.context, **identity(visit, run), **result})
+    if visit.search is not None:
+        find_rate(environment, visit, visit.search, targets[1])
+
+
+def measure(
+    environment: Environment, visit: Visit, target: Target, scenario: Scenario, seed: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Run one scenario between two looks at the server's and the client's resources: the figures, and the raw rows."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    before, cpu_before_s, started_s = usage_of(visit), time.process_time(), time.perf_counter()
+    recorder, load, start_ns = run_once(environment, target, scenario, seed)
+    cpu_s, elapsed_s = time.process_time() - cpu_before_s, time.perf_counter() - started_s
+    after, table = usage_of(visit), recorder.table(start_ns)
+    figures = measured(scenario, table, visit.target_ms)
+    answered = max(1, figures["requests"] - figures["failures"])
+    result = {
+        **figures,
+        "started": started,
+        "explanations": recorder.explanations,
+        "capped": recorder.capped,
+        "batch": target.batch,
+        "samples_sha256": target.samples_sha256,
+        "request_bytes": target.request_bytes,
+        "request_wire_bytes": target.wire_bytes,
+        "response_bytes": load.response_bytes / answered,
+        "server": between(before, after),
+        "client": {"cpu_s": cpu_s, "cpu_share": cpu_s / elapsed_s},
+    }
+    return result, table
+
+
+def find_rate(environment: Environment, visit: Visit, search: Search, target: Target) -> None:
+    """Find the highest rate that meets the target and write what was found, with every probe."""
+
+    def probe(scenario: Scenario) -> dict[str, Any]:
+        result, table = measure(environment, visit, target, scenario, search.next_seed())
+        slow = (table["outcome"] != RIGHT) | (table["done_us"] - table["intended_us"] > visit.target_ms * 1e3)
+        return {"endpoint": {"protocol": visit.endpoint.protocol}, "over_target": int(slow.sum()), **result}
+
+    found = search_rate(probe, search, visit.target_ms)
+    fields = {**visit.context, "endpoint": {**asdict(visit.endpoint), "name": visit.endpoint.name}, **found}
+    write_whole(Path(search.path), to_json(fields).encode())
 
 
 def run_once(
