@@ -41,12 +41,12 @@ class Reply:
 def ask(
     address: str, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> Reply:
-    """Send one request on a connection of its own; a server that gives no answer gives status 0."""
+    """Send one request on a connection of its own, a chunked body as it is; no answer at all is status 0."""
     connection = http.client.HTTPConnection(address, timeout=TIMEOUT_S)
     try:
         connection.putrequest(method, path, skip_accept_encoding=True)
         sent = dict(headers or {})
-        if body is not None:
+        if body is not None and "Transfer-Encoding" not in sent:
             sent.setdefault("Content-Length", str(len(body)))
         for name, value in sent.items():
             connection.putheader(name, value)
