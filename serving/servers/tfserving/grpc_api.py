@@ -151,8 +151,7 @@ class GrpcApi:
             raise missing_spec()
         if not request.metadata_field or any(field != "signature_def" for field in request.metadata_field):
             metadata_message(None, request.metadata_field)  # type: ignore[arg-type] # refuses before it looks
-        response = metadata_message(self._find(request), request.metadata_field)
-        return response
+        return metadata_message(self._find(request), request.metadata_field)
 
     # ModelService
 
@@ -162,8 +161,7 @@ class GrpcApi:
             raise missing_spec()
         spec = request.model_spec
         version = spec.version.value if spec.HasField("version") else None
-        response = status_message(self._library.states(spec.name, version))
-        return response
+        return status_message(self._library.states(spec.name, version))
 
     async def reload_config(self, request: Any, context: Context) -> Any:
         """Serve other models from now on; answers when they are in service."""

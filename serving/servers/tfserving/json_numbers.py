@@ -1,10 +1,12 @@
-"""Reads a number as RapidJSON 1.1 does: which texts are integers, which double comes out, what is an error and where.
+"""Reads and prints numbers as RapidJSON 1.1 does: what is an integer, which double, which digits, what is an error.
 
-Source: rapidjson/reader.h, v1.1.0, `ParseNumber` with kParseNanAndInf and without full precision.
+Sources: rapidjson/reader.h, v1.1.0, `ParseNumber` with kParseNanAndInf and without full precision; for the digits of a
+double Grisu2, in F. Loitsch, "Printing floating-point numbers quickly and accurately with integers" (PLDI 2010).
 """
 
 from __future__ import annotations
 
+import math
 import re
 
 UNDERFLOW = 2.2250738585072014e-308
@@ -120,3 +122,76 @@ def _read_nan_or_infinity(text: bytes, at: int) -> tuple[float, int]:
                 raise ParseError(INVALID, at)
             at += 1
     return float("-inf") if minus else float("inf"), at
+
+
+def grisu_digits(number: float) -> tuple[str, int]:
+    """Digits and power of ten of a positive double by Grisu2: short, and not always the shortest or the nearest."""
+    fraction, exponent = math.frexp(number)
+    low = max(exponent - 53, -1074)
+    significand = int(math.ldexp(fraction, exponent - low))
+    upper, upper_exponent = _normalized(2 * significand + 1, low - 1)
+    if significand == 1 << 52:  # the next smaller double is nearer
+        lower = (4 * significand - 1) << (low - 2 - upper_exponent)
+    else:
+        lower = (2 * significand - 1) << (low - 1 - upper_exponent)
+    middle, _ = _normalized(significand, low)
+    guess = (-61 - upper_exponent) * 0.30102999566398114 + 347
+    index = (math.ceil(guess) >> 3) + 1
+    power = 8 * index - 348
+    cached, cached_exponent = _power_of_ten(power)
+    most, least = _times(upper, cached) - 1, _times(lower, cached) + 1
+    shift = -(upper_exponent + cached_exponent + 64)
+    distance = most - _times(middle, cached)
+    digits, scale = _generate(most, most - least, distance, shift)
+    return digits, scale - power
+
+
+def _generate(most: int, delta: int, distance: int, shift: int) -> tuple[str, int]:
+    """The fewest digits of `most` / 2**shift that stay within `delta`, then moved towards the number itself."""
+    one = 1 << shift
+    whole, rest = divmod(most, one)
+    text = str(whole)
+    for count in range(1, len(text) + 1):
+        unit = 10 ** (len(text) - count)
+        left = whole % unit * one + rest
+        if left <= delta:
+            return _round(int(text[:count]), delta, left, unit * one, distance), len(text) - count
+    digits, count = whole, 0
+    while True:
+        rest, delta, count = rest * 10, delta * 10, count + 1
+        digits, rest = digits * 10 + rest // one, rest % one
+        if rest < delta:
+            return _round(digits, delta, rest, one, distance * (10**count if count < 9 else 0)), -count
+
+
+def _round(digits: int, delta: int, rest: int, unit: int, distance: int) -> str:
+    while rest < distance and delta - rest >= unit:
+        if rest + unit >= distance and distance - rest <= rest + unit - distance:
+            break
+        digits, rest = digits - 1, rest + unit
+    return str(digits)
+
+
+def _normalized(significand: int, exponent: int) -> tuple[int, int]:
+    shift = 64 - significand.bit_length()
+    return significand << shift, exponent - shift
+
+
+def _power_of_ten(power: int) -> tuple[int, int]:
+    """10**power as a significand of 64 bits, rounded, and an exponent of two."""
+    if power >= 0:
+        value = 10**power
+        shift = value.bit_length() - 64
+        return (value << -shift, shift) if shift <= 0 else ((value >> shift - 1) + 1 >> 1, shift)
+    divisor = 10**-power
+    shift = divisor.bit_length() + 63
+    quotient = (1 << shift + 1) // divisor
+    if quotient.bit_length() > 65:
+        quotient, shift = quotient >> 1, shift - 1
+    return quotient + 1 >> 1, -shift
+
+
+def _times(left: int, right: int) -> int:
+    """The upper 64 bits of a product, rounded."""
+    product = left * right
+    return (product >> 64) + (product >> 63 & 1)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from serving.servers.tfserving.json_numbers import grisu_digits
 from serving.servers.tfserving.json_reader import JsonObject
 from serving.servers.tfserving.status import Status
 
@@ -188,17 +189,11 @@ def scalar_text(value: Any) -> bytes:
 
 
 def _shortest(number: float) -> str:
-    """`internal::dtoa`: the shortest digits, positional from 1e-6 to 1e21."""
+    """`internal::dtoa`: few digits, positional from 1e-6 to 1e21."""
     if number == 0:
         return "-0.0" if math.copysign(1, number) < 0 else "0.0"
-    mantissa, _, exponent_text = f"{abs(number)!r}".partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    fraction = "" if fraction == "0" else fraction
-    digits = (whole + fraction).lstrip("0")
-    power = int(exponent_text or 0) - len(fraction)
-    stripped = digits.rstrip("0")
-    power += len(digits) - len(stripped)
-    return ("-" if number < 0 else "") + _prettify(stripped, power)
+    digits, power = grisu_digits(abs(number))
+    return ("-" if number < 0 else "") + _prettify(digits, power)
 
 
 def _prettify(digits: str, power: int) -> str:

@@ -58,10 +58,10 @@ class Model:
         self._guard.check(signature, feeds, tensors)
         call = self._call(tuple(names), tuple(tensors))
         try:
-            results: list[np.ndarray] = call(*[feeds[name] for name in names])
+            results = call(*[feeds[name] for name in names])
         except Exception as error:  # a kernel's refusal is the answer
             raise from_tensorflow(error) from None
-        return results
+        return [result if isinstance(result, np.ndarray) else _scalar(result) for result in results]
 
     def close(self) -> None:
         """Free the session."""
@@ -82,6 +82,10 @@ class Model:
                 self._calls.pop(next(iter(self._calls)))
             self._calls[feeds, fetches] = call
         return call
+
+
+def _scalar(value: Any) -> np.ndarray:
+    return np.array(value, object if isinstance(value, bytes) else None)
 
 
 def check_types(signature: Signature, names: Sequence[str], feeds: Tensors) -> None:
