@@ -61,12 +61,11 @@ def predict_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def conformance_command(arguments: argparse.Namespace) -> int:
+def conformance_command(words: Sequence[str]) -> int:
     """Run the published protocol cases against a server."""
     from serving.conformance import main as run_conformance
 
-    status: int = run_conformance(arguments.rest)
-    return status
+    return run_conformance(words)
 
 
 def _find_endpoint(name: str) -> Endpoint:
@@ -117,17 +116,17 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     command.add_argument("--invert", action="store_true", help="the image is black on white")
     command.add_argument("--sample", type=int, default=0, help="sample of the repository, where no image is given")
     command.set_defaults(run=predict_command)
-    command = commands.add_parser("conformance", help=conformance_command.__doc__, add_help=False)
-    command.add_argument("rest", nargs=argparse.REMAINDER)
-    command.set_defaults(run=conformance_command)
+    commands.add_parser("conformance", help=conformance_command.__doc__, add_help=False)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a StageError is printed and gives 2, a wrong or missing answer 1."""
-    arguments = parse(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    own = words[1:] if words[:1] == ["conformance"] else None  # it has flags of its own, which argparse would refuse
+    arguments = parse(words if own is None else words[:1])
     try:
-        status: int = arguments.run(arguments)
+        status: int = arguments.run(arguments) if own is None else conformance_command(own)
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

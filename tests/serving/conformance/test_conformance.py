@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from serving.__main__ import main as run_serving
 from serving.conformance.__main__ import API_OF, examine, main
 from serving.conformance.matrix import matrix, summary
 from serving.conformance.runner import run
@@ -129,3 +130,9 @@ def test_matrix_has_a_column_for_each_endpoint(liar):
         ["one", "embedded", "oip-rest"],
         ["two", "embedded", "oip-rest"],
     ]
+
+
+def test_serving_passes_flags_on_to_the_suite(capsys):
+    argv = ["conformance", "--url", "http://127.0.0.1:9", "--api", "oip-rest", "--artifact", "nosuch"]
+    assert run_serving(argv) == 2
+    assert "start the server" in capsys.readouterr().err
