@@ -22,11 +22,13 @@ def pods(manifests: Any) -> list[dict[str, Any]]:
 
 
 def find(manifests: Any, kind: str, name: str) -> dict[str, Any]:
-    return next(m for m in manifests if (m["kind"], m["metadata"]["name"]) == (kind, name))
+    found: dict[str, Any] = next(m for m in manifests if (m["kind"], m["metadata"]["name"]) == (kind, name))
+    return found
 
 
 def server_container(base: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    return find(base, "Deployment", name)["spec"]["template"]["spec"]["containers"][0]
+    container: dict[str, Any] = find(base, "Deployment", name)["spec"]["template"]["spec"]["containers"][0]
+    return container
 
 
 def test_every_server_is_deployed(base: list[dict[str, Any]]) -> None:
@@ -65,7 +67,7 @@ def test_probes_ask_for_more_than_a_process(name: str, base: list[dict[str, Any]
     ready, live = container["readinessProbe"], container["livenessProbe"]
     assert container["startupProbe"].get("httpGet") == ready.get("httpGet")
     assert ready.get("httpGet", {}).get("path") not in ("/", "/ping", "/v2/health/live")
-    assert live["httpGet"]["path"] != ready.get("httpGet", {}).get("path"), "a model that fails must not be killed for it"
+    assert live["httpGet"]["path"] != ready.get("httpGet", {}).get("path"), "a missing model is no reason to kill"
 
 
 @pytest.mark.parametrize("name", SERVERS)
