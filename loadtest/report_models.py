@@ -250,10 +250,13 @@ def conformance_summary(report: Report) -> Table | None:
 
 
 def _score(entry: Mapping[str, Any], level: str) -> Cell:
-    cases = [case for case in entry.get("cases") or [] if case.get("level") == level]
-    passed = sum(case.get("outcome") == "pass" for case in cases)
+    found = [case.get("outcome") for case in entry.get("cases") or [] if case.get("level") == level]
+    cases = [outcome for outcome in found if outcome in ("pass", "fail")]
+    passed = cases.count("pass")
     good = passed == len(cases)
-    return Cell(f"{passed} of {len(cases)}", passed / len(cases) if cases else None, mark="good" if good else "bad")
+    if not cases:
+        return Cell("none applies")
+    return Cell(f"{passed} of {len(cases)}", passed / len(cases), mark="good" if good else "bad")
 
 
 def conformance_table(report: Report, api: str) -> Table:

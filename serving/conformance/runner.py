@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from contract import StageError
-from serving.conformance.case import Case, NotApplicable, Violation, brief
+from serving.conformance.case import LEVELS, Case, NotApplicable, Violation, brief
 from serving.conformance.subject import Subject
 
 FOLDER = Path(__file__).parent / "cases"
@@ -74,6 +74,7 @@ def run(api: str, subject: Subject, endpoint: str, engine: str = "") -> Verdict:
             notes.append(f"{len(module.CASES)} recorded exchanges left out: {reason}")
         else:
             cases += module.CASES
+    cases.sort(key=lambda case: LEVELS.index(case.level))
     progress = tqdm(cases, desc=f"{endpoint} {api}", unit="case", leave=False, disable=None)
     return Verdict(endpoint, api, engine, tuple(_put(case, subject) for case in progress), tuple(notes))
 
