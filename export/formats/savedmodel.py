@@ -25,7 +25,9 @@ class SavedModel(Format):
 
         set_threads(tf, 1)  # the gate loads the result in this process, with one thread
         served = load(model_folder)
-        tf.saved_model.save(served, str(version_folder), signatures={SIGNATURE: served.__call__})
+        saved = tf.Module()  # Keras' wrappers of the variables would be saved too, and TF Serving would restore only them
+        saved.weights = [variable.value for variable in served.network.variables]
+        tf.saved_model.save(saved, str(version_folder), signatures={SIGNATURE: served.__call__})
 
     def load(self, version_folder: Path, threads: int = 1) -> LoadedModel:
         """Load the signature `serving_default`; threads are the process's, so the first model loaded sets them."""
