@@ -8,6 +8,7 @@ thread of its own, so that health checks stay alive.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,59 +18,17 @@ from typing import Any
 import numpy as np
 
 from contract import Tensors
+from serving.batch_request import DeadlineExceeded, Outputs, QueueFull, Run, Waiting, run_alone, run_together
 
-Run = Callable[[Tensors], dict[str, np.ndarray]]
+__all__ = ["Batcher", "DeadlineExceeded", "Observe", "Outputs", "QueueFull", "Run"]
+
+CROWD_ROUNDS = 6
+"""Rounds of the event loop that may bring nothing while a crowd's next requests are on their way."""
+CROWD_SHARE = 0.5
+"""Of the last run's time: the longest that these rounds may take."""
+
 Observe = Callable[[int, list[float], float], None]
 """Told after each run: rows, the seconds each request had queued, seconds of compute."""
-
-
-class QueueFull(Exception):  # noqa: N818 - what happened to the queue
-    """Too many requests wait already."""
-
-
-class DeadlineExceeded(Exception):  # noqa: N818 - the name of the status
-    """The request's deadline passed before its run began."""
-
-
-class Outputs(dict[str, np.ndarray]):
-    """The outputs for one request, and where its time went."""
-
-    __slots__ = ("batch_rows", "compute_us", "queue_us")
-
-    def __init__(self, outputs: dict[str, np.ndarray], queue_us: float, compute_us: float, batch_rows: int) -> None:
-        super().__init__(outputs)
-        self.queue_us = queue_us
-        """Microseconds from `submit` to the start of the run."""
-        self.compute_us = compute_us
-        """Microseconds of the run that it shared."""
-        self.batch_rows = batch_rows
-        """Rows of that run."""
-
-
-class _Waiting:
-    """One request in the queue."""
-
-    __slots__ = ("deadline_s", "future", "inputs", "rows", "submitted_s", "then")
-
-    def __init__(
-        self, inputs: Tensors, rows: int, deadline_s: float | None, then: Callable[[Outputs], Any] | None
-    ) -> None:
-        self.inputs = inputs
-        self.rows = rows
-        self.deadline_s = deadline_s
-        self.then = then
-        self.submitted_s = time.perf_counter()
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def answer(self, outputs: dict[str, np.ndarray], began_s: float, compute_s: float, batch_rows: int) -> None:
-        """Resolve the future; where `then` fails, with its error."""
-        if self.future.done():
-            return
-        result: Any = Outputs(outputs, (began_s - self.submitted_s) * 1e6, compute_s * 1e6, batch_rows)
-        try:
-            self.future.set_result(result if self.then is None else self.then(result))
-        except Exception as error:  # whatever it is belongs to this request alone
-            self.future.set_exception(error)
 
 
 class Batcher:
@@ -97,12 +56,15 @@ class Batcher:
         self._max_waiting = max_queue_size
         self._observe = observe
         self._on_failure = on_failure
-        self._pool = ThreadPoolExecutor(1, "model") if in_thread else None
-        self._queues: dict[Any, deque[_Waiting]] = {}  # by dtypes and row shapes; the first key's turn is next
+        self._in_thread = in_thread
+        self._pool: ThreadPoolExecutor | None = None
+        self._queues: dict[Any, deque[Waiting]] = {}  # by dtypes and row shapes; the first key's turn is next
         self._waiting = 0
         self._busy = False  # a run or a look at the queue is under way or scheduled
         self._timer: asyncio.TimerHandle | None = None
         self._last_requests = 0
+        self._last_compute_s = 0.0
+        self._seen = self._empty_rounds = 0
         self._last_end_s = 0.0
 
     def submit(
@@ -116,7 +78,7 @@ class Batcher:
         if self._waiting >= self._max_waiting and not self._forget_cancelled():
             raise QueueFull(f"{self._waiting} requests wait already, the most that is allowed")
         rows = next((len(a) if a.ndim else 1 for a in inputs.values()), 1)
-        waiting = _Waiting(inputs, rows, deadline_s, then)
+        waiting = Waiting(inputs, rows, deadline_s, then)
         key = tuple([(name, a.dtype.char, a.shape[1:]) for name, a in inputs.items()])
         queue = self._queues.get(key)
         if queue is None:
@@ -145,7 +107,7 @@ class Batcher:
         if self._pool is not None:
             self._pool.shutdown(wait=False)
 
-    def _fail(self, waiting: _Waiting, error: BaseException) -> None:
+    def _fail(self, waiting: Waiting, error: BaseException) -> None:
         if not waiting.future.done():
             waiting.future.set_exception(error)
             if self._on_failure is not None:
@@ -165,12 +127,12 @@ class Batcher:
                 del self._queues[key]
         return before - self._waiting
 
-    def _rows(self, queue: deque[_Waiting]) -> int:
+    def _rows(self, queue: deque[Waiting]) -> int:
         return sum(w.rows for w in queue)
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Waiting]:
         """The next batch: the oldest of the kind whose turn it is, as many as fit, dead ones dropped."""
-        batch: list[_Waiting] = []
+        batch: list[Waiting] = []
         while self._queues and not batch:
             key, queue = next(iter(self._queues.items()))
             del self._queues[key]
@@ -188,6 +150,22 @@ class Batcher:
             if queue:
                 self._queues[key] = queue  # at the end: kinds take turns
         return batch
+
+    def _more_arrive(self) -> bool:
+        """Whether the loop's last round brought requests, so that its next may: what is on its way costs no wait.
+
+        After a crowd (the last run had several requests) a few rounds may bring nothing, for as long as a fraction of
+        that run: gRPC requests come through threads of its own, one step a round.
+        """
+        self._empty_rounds = 0 if self._waiting > self._seen else self._empty_rounds + 1
+        self._seen = self._waiting
+        crowd = self._last_requests > 1 and time.perf_counter() - self._last_end_s < CROWD_SHARE * self._last_compute_s
+        if self._waiting < self._max_rows and self._empty_rounds < (CROWD_ROUNDS if crowd else 1):
+            if self._empty_rounds:
+                os.sched_yield()
+            return True
+        self._seen = 0
+        return False
 
     def _should_wait(self) -> float:
         """Seconds that the queue may still wait for more: only where there is reason to think that more will come."""
@@ -208,32 +186,36 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        elif self._more_arrive():
+            loop.call_soon(self._next)
+            return
         elif (wait_s := self._should_wait()) > 0:
             self._timer = loop.call_later(wait_s, self._next)
             return
         batch = self._take()
         if not batch:
             self._busy = False
-        elif self._pool is None:
-            self._finish(batch, *self._compute(batch))
-        else:
+        elif self._in_thread or batch[0].rows > self._max_rows:  # a huge request must not hold the loop up
+            self._pool = self._pool or ThreadPoolExecutor(1, "model")
             self._pool.submit(self._compute_in_thread, loop, batch)
+        else:
+            self._finish(batch, *self._compute(batch))
 
-    def _compute_in_thread(self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting]) -> None:
+    def _compute_in_thread(self, loop: asyncio.AbstractEventLoop, batch: list[Waiting]) -> None:
         done = self._compute(batch)
         loop.call_soon_threadsafe(self._finish, batch, *done)
 
-    def _compute(self, batch: list[_Waiting]) -> tuple[list[dict[str, np.ndarray] | Exception], float, float]:
+    def _compute(self, batch: list[Waiting]) -> tuple[list[dict[str, np.ndarray] | Exception], float, float]:
         """One entry per request, the start and the seconds of the run."""
         began_s = time.perf_counter()
         try:
-            results = _run_together(self._run, batch)
+            results = run_together(self._run, batch)
         except Exception as error:  # the model's error is the answer
-            results = [error] if len(batch) == 1 else [_run_alone(self._run, waiting) for waiting in batch]
+            results = [error] if len(batch) == 1 else [run_alone(self._run, waiting) for waiting in batch]
         return results, began_s, time.perf_counter() - began_s
 
     def _finish(
-        self, batch: list[_Waiting], results: list[dict[str, np.ndarray] | Exception], began_s: float, compute_s: float
+        self, batch: list[Waiting], results: list[dict[str, np.ndarray] | Exception], began_s: float, compute_s: float
     ) -> None:
         rows = sum(waiting.rows for waiting in batch)
         for waiting, result in zip(batch, results, strict=True):
@@ -243,33 +225,10 @@ class Batcher:
                 waiting.answer(result, began_s, compute_s, rows)
         self._last_requests = len(batch)
         self._last_end_s = began_s + compute_s
+        self._last_compute_s = compute_s
         if self._observe is not None:
             self._observe(rows, [began_s - waiting.submitted_s for waiting in batch], compute_s)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._next)  # after what has arrived meanwhile
         else:
             self._busy = False
-
-
-def _run_together(run: Run, batch: list[_Waiting]) -> list[dict[str, np.ndarray] | Exception]:
-    if len(batch) == 1:
-        return [run(batch[0].inputs)]
-    joined = {name: np.concatenate([w.inputs[name] for w in batch]) for name in batch[0].inputs}
-    outputs = run(joined)
-    rows = sum(waiting.rows for waiting in batch)
-    if any(not array.ndim or len(array) != rows for array in outputs.values()):
-        raise ValueError("an output doesn't have the batch in its first dimension")  # each then runs alone
-    results: list[dict[str, np.ndarray] | Exception] = []
-    start = 0
-    for waiting in batch:
-        end = start + waiting.rows
-        results.append({name: array[start:end] for name, array in outputs.items()})
-        start = end
-    return results
-
-
-def _run_alone(run: Run, waiting: _Waiting) -> dict[str, np.ndarray] | Exception:
-    try:
-        return run(waiting.inputs)
-    except Exception as error:  # the model's error is the answer
-        return error

@@ -22,8 +22,8 @@ from serving.batching import Batcher
 from serving.metrics import Metrics, ModelMetrics
 from serving.oip import Refusal, Signature, to_refusal
 
-LONG_RUN_S = 0.020
-"""A full batch that takes longer runs in a thread of its own, or health checks would wait for it."""
+LONG_RUN_S = 0.001
+"""A full batch that takes longer runs in a thread of its own: meanwhile the loop reads what forms the next batch."""
 Fingerprint = tuple[tuple[str, int, int], ...]
 """Path, time and size of each file of a version."""
 Found = tuple[str, dict[str, Fingerprint]]

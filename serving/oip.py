@@ -65,6 +65,8 @@ class Signature:
         self.outputs = {spec.name: spec for spec in outputs}
         self.batches = all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))
         """Whether every tensor has a free first dimension, so that requests can be joined."""
+        self.layouts: dict[bytes, Any] = {}
+        """What `oip_json` remembers of requests for this model."""
 
     def input(self, name: str, datatype: str, shape: Sequence[int]) -> TensorSpec:
         """The spec that an input of the request has to meet; raises Refusal where it does not."""
@@ -75,7 +77,7 @@ class Signature:
             known = "" if datatype in DATATYPES else f", which is no datatype (there are {', '.join(DATATYPES)})"
             raise Refusal(400, f"input {name!r} has datatype {datatype!r}{known}: the model expects {spec.datatype}")
         if len(shape) != len(spec.shape) or any(
-            want not in (-1, have) for have, want in zip(shape, spec.shape, strict=True)
+            [want not in (-1, have) for have, want in zip(shape, spec.shape, strict=True)]  # noqa: C419 - faster so
         ):
             raise Refusal(400, f"input {name!r} has shape {shown(shape)}: the model expects {shown(spec.shape)}")
         if 0 in shape:

@@ -93,7 +93,7 @@ class GrpcApi:
         return {"ready": self._models.ready}
 
     def model_ready(self, request: Any) -> dict[str, Any]:
-        """ModelReady; a model that isn't there isn't ready, which is no error (so Triton, and its client relies on it)."""
+        """ModelReady; a model that isn't there isn't ready, which is no error: Triton's client relies on it."""
         try:
             self._models.find(request.name, request.version or None)
         except Refusal:

@@ -20,7 +20,8 @@ from serving.hosting import Hosted, Models
 from serving.http import Request, Response, error_response
 from serving.metrics import Metrics
 from serving.oip import EXTENSIONS, PLATFORMS, Refusal, to_refusal
-from serving.oip_json import InferRequest, encode_answer, parse_infer
+from serving.oip_answer import encode_answer
+from serving.oip_json import Wants, parse_infer
 
 LIVE, READY = "/v2/health/live", "/v2/health/ready"
 RETRY_AFTER_S = 1
@@ -106,9 +107,9 @@ class RestApi:
                 request.body = inflate(request.body, headers["content-encoding"], self._body_bytes)
             _check_content_type(headers.get("content-type", ""))
             infer = parse_infer(request.body, headers.get("inference-header-content-length"), hosted.signature)
-            timeout_us = infer.parameters.get("timeout") if infer.parameters else None
+            timeout_us = infer.wants.parameters.get("timeout")
             deadline_s = request.arrival_s + deadline_of(timeout_us) if timeout_us else None
-            answer = _Answer(request, infer, hosted, version)
+            answer = _Answer(request, infer.wants, hosted)
             return hosted.batcher.submit(infer.inputs, deadline_s, answer)
         except Exception as error:
             hosted.metrics.count(to_refusal(error).status)
@@ -137,26 +138,25 @@ class RestApi:
 class _Answer:
     """Turns the outputs of a run into the response to one request; a `then` of the batcher."""
 
-    __slots__ = ("hosted", "infer", "request", "version")
+    __slots__ = ("hosted", "request", "wants")
 
-    def __init__(self, request: Request, infer: InferRequest, hosted: Hosted, version: str | None) -> None:
+    def __init__(self, request: Request, wants: Wants, hosted: Hosted) -> None:
         self.request = request
-        self.infer = infer
+        self.wants = wants
         self.hosted = hosted
-        self.version = version
 
     def __call__(self, outputs: Outputs) -> Response:
-        hosted, infer = self.hosted, self.infer
+        hosted, wants = self.hosted, self.wants
         head: dict[str, Any] = {"model_name": hosted.name, "model_version": hosted.version}
-        if infer.id is not None:
-            head["id"] = infer.id
+        if wants.id is not None:
+            head["id"] = wants.id
         headers: tuple[tuple[str, str], ...] = ()
         if "x-server-timing" in self.request.headers:
             headers = (("Server-Timing", server_timing(outputs)),)
-        if infer.parameters and infer.parameters.get("server_timing"):
+        if wants.parameters.get("server_timing"):
             head["parameters"] = timing(outputs)
         try:
-            body, json_bytes = encode_answer(head, outputs, infer, hosted.signature)
+            body, json_bytes = encode_answer(head, outputs, wants, hosted.signature)
         except Refusal as refusal:
             hosted.metrics.count(refusal.status)
             raise
