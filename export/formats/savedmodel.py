@@ -14,7 +14,11 @@ SIGNATURE = "serving_default"
 
 
 class SavedModel(Format):
-    """Written by `tf.saved_model.save`, run by TensorFlow."""
+    """Written by Keras's export archive, run by TensorFlow.
+
+    `tf.saved_model.save` would write a model that only TensorFlow's Python loader can run: the function then refers to
+    handles of the Keras variables that the checkpoint does not restore, and TF Serving finds them uninitialised.
+    """
 
     packages = {"tensorflow": ("tensorflow", "keras")}
 
@@ -25,7 +29,7 @@ class SavedModel(Format):
 
         set_threads(tf, 1)  # the gate loads the result in this process, with one thread
         served = load(model_folder)
-        saved = tf.Module()  # Keras' wrappers of the variables would be saved too, and TF Serving would restore only them
+        saved = tf.Module()  # saved too, the wrappers that Keras puts around variables are all that TF Serving restores
         saved.weights = [variable.value for variable in served.network.variables]
         tf.saved_model.save(saved, str(version_folder), signatures={SIGNATURE: served.__call__})
 
