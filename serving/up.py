@@ -159,7 +159,7 @@ def _announce(hosted: list[Hosted]) -> None:
 def shell_line(endpoint: Endpoint, manifest: Manifest) -> str:
     """A line for a shell that gets a prediction; the request body is written to `artifacts/requests/`."""
     if endpoint.protocol == "grpc":
-        return f"python -m serving predict --endpoint {endpoint.name}"
+        return f"{shown(Path(sys.executable))} -m serving predict --endpoint {endpoint.name}"
     call = find_server(endpoint.server).encode(endpoint.protocol, endpoint.artifact, manifest, read_samples().take([0]))
     body = REQUESTS / endpoint.name.replace("/", "__")
     write_whole(body, call.body)

@@ -14,11 +14,7 @@ SIGNATURE = "serving_default"
 
 
 class SavedModel(Format):
-    """Written by Keras's export archive, run by TensorFlow.
-
-    `tf.saved_model.save` would write a model that only TensorFlow's Python loader can run: the function then refers to
-    handles of the Keras variables that the checkpoint does not restore, and TF Serving finds them uninitialised.
-    """
+    """Written by `tf.saved_model.save`, run by TensorFlow."""
 
     packages = {"tensorflow": ("tensorflow", "keras")}
 
