@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from contract import MODEL_REPOSITORY, ROOT, StageError
@@ -57,3 +57,21 @@ def _still_awaited(paths: list[Path], on_result: Callable[[int], None]) -> list[
     if len(rest) < len(paths):
         on_result(len(paths) - len(rest))
     return rest
+
+
+def run_to_end(argv: Sequence[str], log: Path, cpus: Collection[int] | None, limit_s: float) -> str:
+    """Run another program pinned to `cpus` and return what it wrote; raises StageError where it fails
+    or takes too long.
+    """
+    log.unlink(missing_ok=True)
+    running = start(Launch(tuple(argv), {}, ROOT), log=log, cpus=cpus)
+    try:
+        while running.exit_status is None:
+            time.sleep(0.05)
+            if time.perf_counter() - running.started_s > limit_s:
+                raise StageError(f"{argv[0]} takes longer than {limit_s:.0f} s:\n{running.last_lines()}")
+        if running.exit_status != 0:
+            raise StageError(f"{' '.join(argv[:3])} ended with status {running.exit_status}:\n{running.last_lines()}")
+        return log.read_text(errors="replace")
+    finally:
+        running.stop()

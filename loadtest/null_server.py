@@ -33,10 +33,14 @@ class Behaviour:
     stall_s: float = 0.0
     service_s: float = 0.0
     """Busy time of each request."""
+    fault: str = ""
+    """`wrong`: another answer; `close`: the connection is closed instead."""
+    fault_after: int = 0
+    """Requests before the fault begins."""
     requests: int = 0
 
-    def spend(self) -> None:
-        """Count a request and hold the whole server for as long as the settings say."""
+    def spend(self) -> str:
+        """Count a request and hold the whole server for as long as the settings say; returns the fault it meets."""
         self.requests += 1
         if self.stall_after and self.requests == self.stall_after:
             time.sleep(self.stall_s)
@@ -44,6 +48,7 @@ class Behaviour:
             end = time.perf_counter() + self.service_s
             while time.perf_counter() < end:
                 pass
+        return self.fault if self.requests > self.fault_after else ""
 
 
 class Http1(asyncio.Protocol):
@@ -53,6 +58,7 @@ class Http1(asyncio.Protocol):
         self.behaviour = behaviour
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(behaviour.answer)}\r\n\r\n"
         self.answer = head.encode() + behaviour.answer
+        self.wrong_answer = head.encode() + behaviour.answer[::-1]
         self.waiting = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -69,8 +75,11 @@ class Http1(asyncio.Protocol):
             if len(self.waiting) < end + 4 + length:
                 return
             del self.waiting[: end + 4 + length]
-            self.behaviour.spend()
-            self.transport.write(self.answer)
+            fault = self.behaviour.spend()
+            if fault == "close":
+                self.transport.abort()
+                return
+            self.transport.write(self.wrong_answer if fault == "wrong" else self.answer)
 
 
 class Http2(asyncio.Protocol):
@@ -122,7 +131,9 @@ class Http2(asyncio.Protocol):
         opened = frame(WINDOW_UPDATE, 0, 0, len(payload).to_bytes(4, "big")) if payload else b""
         if not flags & 1:
             return opened
-        self.behaviour.spend()
+        if self.behaviour.spend():
+            self.transport.abort()
+            return b""
         return (
             opened
             + frame(HEADERS, 4, stream, self.head)
@@ -153,9 +164,14 @@ def main() -> int:
     parser.add_argument("--stall-after", type=int, default=0)
     parser.add_argument("--stall-ms", type=float, default=0.0)
     parser.add_argument("--service-ms", type=float, default=0.0)
+    parser.add_argument(
+        "--fault", choices=("wrong", "close"), default="", help="what goes wrong (gRPC: always a close)"
+    )
+    parser.add_argument("--fault-after", type=int, default=0, help="requests before the fault begins")
     given = parser.parse_args()
     answer = given.answer.read_bytes() if given.answer else b"{}"
-    behaviour = Behaviour(answer, given.stall_after, given.stall_ms / 1e3, given.service_ms / 1e3)
+    delays = (given.stall_after, given.stall_ms / 1e3, given.service_ms / 1e3)
+    behaviour = Behaviour(answer, *delays, given.fault, given.fault_after)
     try:
         import uvloop
     except ImportError:

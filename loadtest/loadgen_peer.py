@@ -1,0 +1,143 @@
+"""MLPerf LoadGen driving one of our endpoints: `make crosscheck` compares its latencies with ours.
+
+    python -m loadtest.loadgen_peer ENDPOINT_JSON --scenario single_stream|server --rate 200 --seconds 5 --folder FOLDER
+
+LoadGen keeps the clock, the schedule and the percentiles; this program only carries its queries over the wire, with the
+same ready-made requests and the same check. It prints `{"p50_ms", "p99_ms", "queries", "valid"}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import queue
+import re
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contract import MODEL_REPOSITORY, StageError
+from loadtest.target import Target, build_target
+from serving.server import Endpoint
+
+THREADS = 16
+"""Senders in the server scenario: LoadGen must never wait for one."""
+PERCENTILE = re.compile(r"^(50|99)\.00 percentile latency \(ns\)\s*:\s*(\d+)", re.MULTILINE)
+
+
+@dataclass
+class Senders:
+    """Threads that each have a connection and answer LoadGen's queries from a queue."""
+
+    loadgen: Any
+    target: Target
+    count: int
+    waiting: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    faults: list[str] = field(default_factory=list)
+
+    def start(self) -> list[threading.Thread]:
+        """Start every sender."""
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self.count)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def issue(self, samples: Any) -> None:
+        """Take a query from LoadGen."""
+        for sample in samples:
+            self.waiting.put((sample.id, sample.index))
+
+    def _work(self) -> None:
+        connection = self.target.connection()
+        connection.connect()
+        while (query := self.waiting.get()) is not None:
+            number, index = query
+            answer = connection.exchange(self.target.requests[index])
+            self.loadgen.QuerySamplesComplete([self.loadgen.QuerySampleResponse(number, 0, 0)])
+            if fault := self.target.fault(index, answer):
+                self.faults.append(fault)
+        connection.close()
+
+
+def measure(endpoint: Endpoint, scenario: str, rate_rps: float, seconds: float, folder: Path) -> dict[str, Any]:
+    """Let LoadGen measure `endpoint`; raises StageError where an answer is wrong or LoadGen's summary
+    has no figures.
+    """
+    loadgen = _import_loadgen()
+    target = build_target(endpoint, MODEL_REPOSITORY)
+    senders = Senders(loadgen, target, 1 if scenario == "single_stream" else THREADS)
+    threads = senders.start()
+    sut = loadgen.ConstructSUT(senders.issue, lambda: None)
+    library = loadgen.ConstructQSL(len(target.requests), len(target.requests), lambda _: None, lambda _: None)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = loadgen.LogSettings()
+    log.log_output.outdir = str(folder)
+    log.log_output.copy_summary_to_stdout = False
+    log.enable_trace = False
+    loadgen.StartTestWithLogSettings(sut, library, _settings(loadgen, scenario, rate_rps, seconds), log)
+    loadgen.DestroyQSL(library)
+    loadgen.DestroySUT(sut)
+    for _ in threads:
+        senders.waiting.put(None)
+    if senders.faults:
+        raise StageError(f"{endpoint.name}: wrong answer under LoadGen: {senders.faults[0]}")
+    return read_summary(folder / "mlperf_log_summary.txt")
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The percentiles in LoadGen's own summary."""
+    text = path.read_text()
+    found = {f"p{share}_ms": int(value) / 1e6 for share, value in PERCENTILE.findall(text)}
+    queries = re.search(r"samples_per_query[^\n]*|min_query_count\s*:\s*(\d+)", text)
+    if set(found) != {"p50_ms", "p99_ms"}:
+        raise StageError(f"{path} has no percentiles: {text[:300]}")
+    return {**found, "valid": "Result is : VALID" in text, "min_query_count": queries and queries.group(1)}
+
+
+def _settings(loadgen: Any, scenario: str, rate_rps: float, seconds: float) -> Any:
+    settings = loadgen.TestSettings()
+    settings.mode = loadgen.TestMode.PerformanceOnly
+    settings.min_duration_ms = int(seconds * 1000)
+    if scenario == "single_stream":
+        settings.scenario = loadgen.TestScenario.SingleStream
+        settings.single_stream_expected_latency_ns = 1_000_000
+        settings.min_query_count = 662
+    else:
+        settings.scenario = loadgen.TestScenario.Server
+        settings.server_target_qps = rate_rps
+        settings.server_target_latency_ns = 1_000_000_000
+        settings.min_query_count = int(rate_rps * seconds)
+    return settings
+
+
+def _import_loadgen() -> Any:
+    try:
+        import mlperf_loadgen
+    except ImportError:
+        raise StageError("mlcommons-loadgen is not installed: run `pip install '.[crosscheck]'`") from None
+    return mlperf_loadgen
+
+
+def main() -> int:
+    """Measure one endpoint and print the figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("endpoint", help="the endpoint's fields as JSON")
+    parser.add_argument("--scenario", choices=("single_stream", "server"), required=True)
+    parser.add_argument("--rate", type=float, default=100.0)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--folder", type=Path, required=True)
+    given = parser.parse_args()
+    endpoint = Endpoint(**json.loads(given.endpoint))
+    try:
+        found = measure(endpoint, given.scenario, given.rate, given.seconds, given.folder)
+    except StageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
