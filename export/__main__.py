@@ -85,25 +85,26 @@ def export(given: argparse.Namespace) -> int:
 
 def state_of(artifact: str, models: Path, repository: Path) -> str:
     """Say what `make export` would do."""
-    if reason := not_exported(artifact):
-        return reason
     there = (models / artifact.split("-", 1)[0] / "manifest.json").is_file()
-    return "fresh" if there and is_fresh(artifact, models, repository) else "to be made"
+    if there and is_fresh(artifact, models, repository):
+        return "fresh"
+    return not_exported(artifact) or "to be made"
 
 
 def not_exported(artifact: str) -> str | None:
     """Why this machine can't make an artifact and what would bring it, or None where it can."""
     framework, format_name = artifact.split("-", 1)
-    extra = find_format(format_name).missing_extra(framework)
-    return f"needs the extra {extra}: .venv/bin/pip install -c constraints.txt -e '.[{extra}]'" if extra else None
+    format_ = find_format(format_name)
+    extra = format_.missing_extra(framework)
+    return f"needs the extra {extra}: {format_.remedies.get(framework, '')}" if extra else None
 
 
 def make(artifact: str, models: Path, repository: Path, bar: tqdm[str]) -> Row:
     """Make one artifact in a process of its own unless it is fresh."""
-    if reason := not_exported(artifact):
-        return Row(artifact, reason)
     if is_fresh(artifact, models, repository):
         return Row(artifact, "fresh")
+    if reason := not_exported(artifact):
+        return Row(artifact, reason)
     bar.set_postfix_str(artifact)
     started = time.perf_counter()
     command = [sys.executable, "-m", "export.convert", artifact, str(models), str(repository)]

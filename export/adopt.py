@@ -44,9 +44,9 @@ class Brought:
 def main(argv: list[str]) -> int:
     """Run the command line after the word `adopt`; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m export adopt", description=__doc__)
-    parser.add_argument("model", type=Path, help="a .onnx, .tflite or TorchScript .pt file, or the folder of a SavedModel")
+    parser.add_argument("model", type=Path, help=".onnx, .tflite or TorchScript .pt, or the folder of a SavedModel")
     parser.add_argument("--name", required=True, help="what the artifact shall be called, e.g. my-onnx")
-    parser.add_argument("--samples", type=Path, required=True, help=".npz with inputs/<tensor>, expected/<tensor>, labels")
+    parser.add_argument("--samples", type=Path, required=True, help=".npz: inputs/<tensor>, expected/<tensor>, labels")
     parser.add_argument("--framework", default="custom", help="who trained it, for the record; default: %(default)s")
     parser.add_argument("--repository", type=Path, default=MODEL_REPOSITORY, help="default: %(default)s")
     given = parser.parse_args(argv)
@@ -143,7 +143,13 @@ def right(brought: Brought, answers: dict[str, np.ndarray]) -> float | None:
 
 
 def describe(
-    name: str, framework: str, format_name: str, model: LoadedModel, folder: Path, parity: Parity, accuracy: float | None
+    name: str,
+    framework: str,
+    format_name: str,
+    model: LoadedModel,
+    folder: Path,
+    parity: Parity,
+    accuracy: float | None,
 ) -> Manifest:
     """Make the manifest of a model that passed."""
     return Manifest(

@@ -36,6 +36,9 @@ class Format(ABC):
     extras: ClassVar[dict[str, tuple[str, str]]] = {}
     """Per framework: the module that the conversion needs beyond the base install, and the extra that brings it."""
 
+    remedies: ClassVar[dict[str, str]] = {}
+    """Per framework: the commands that bring the extra and make the artifact."""
+
     packages: ClassVar[dict[str, tuple[str, ...]]] = {}
     """Per framework: the distributions whose versions decide what the conversion writes."""
 

@@ -1,34 +1,45 @@
 """Train the network in PyTorch. Its twin is train_tensorflow.py: `diff` the two and only the framework is left.
 
 Reads MNIST through training.mnist; writes `artifacts/models/pytorch/`: weights, answers on the test images,
-manifest.
+manifest. Under `torchrun` (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) the workers share each batch.
 
     python -m training.train_pytorch [--epochs 2 --batch-size 32 --learning-rate 0.001 --seed 1 --mode eager]
 """
 
 from __future__ import annotations
 
+import io
+import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # idle threads sleep; read when torch loads its OpenMP
+
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from contract import Manifest, StageError
+from contract import Manifest, StageError, shown, write_whole
 from training.hyperparameters import ADAM, Hyperparameters, Run, parse_run
 from training.mnist import Split, read_split, scale
 from training.trained import (
     Epoch,
+    Workers,
     accuracy,
+    check_resumable,
+    checkpoint_facts,
     epoch_order,
     fail,
-    leaving_no_manifest,
+    goes_on,
     say_done,
+    share_of,
     with_bar,
     write_trained,
 )
@@ -36,10 +47,24 @@ from training.trained import (
 FRAMEWORK = "pytorch"
 PACKAGES = ("torch", "numpy")
 WEIGHTS = "network.pt"
+CHECKPOINT = "checkpoint.pt"
 MODES = ("eager", "compile")
+LOST_AFTER_S = 60
+"""How long a worker waits for another in one exchange."""
 
 Step = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """One optimiser step on images `[b, 28, 28, 1]` and labels `[b]`: to the mean loss and the count of right answers."""
+
+Batches = Callable[[np.ndarray], Any]
+"""From an order of the images to an iterable of a worker's batches."""
+
+
+def join_workers() -> Workers:
+    """Meet the other processes that torchrun's variables tell of, if any."""
+    workers = Workers(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    if workers.count > 1:
+        distributed.init_process_group("gloo", timeout=timedelta(seconds=LOST_AFTER_S))
+    return workers
 
 
 def make_repeatable(seed: int) -> None:
@@ -72,6 +97,11 @@ def build_network() -> Network:
     return Network()
 
 
+def count_parameters(network: nn.Module) -> int:
+    """Count the trainable numbers."""
+    return sum(weight.numel() for weight in network.parameters())
+
+
 def build_optimizer(network: nn.Module, hyper: Hyperparameters) -> torch.optim.Optimizer:
     """Build Adam for the network's weights; `fused` is one pass over memory instead of a dozen."""
     betas = (ADAM["beta_1"], ADAM["beta_2"])
@@ -96,32 +126,49 @@ class Digits(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __init__(self, split: Split) -> None:
         self.images, self.labels = torch.tensor(split.images), torch.tensor(split.labels, dtype=torch.int64)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return FP32 images and int64 labels; DataLoader calls it with all indices of a batch."""
         picked = torch.tensor(indices)
         return self.images[picked].float() / 255.0, self.labels[picked]
 
 
-def make_batches(split: Split, hyper: Hyperparameters) -> Callable[[int], Any]:
-    """Return a function from an epoch's number to its batches of FP32 images and int64 labels."""
-    digits = Digits(split)
+def make_batches(split: Split, hyper: Hyperparameters, workers: Workers) -> Batches:
+    """Return a function from an order of the images to this worker's batches of FP32 images and int64 labels."""
+    digits, size = Digits(split), hyper.batch_size // workers.count
 
-    def batches(epoch: int) -> Any:
-        order = epoch_order(len(digits), hyper.seed, epoch).tolist()
-        return DataLoader(digits, hyper.batch_size, sampler=order, collate_fn=lambda batch: batch)
+    def batches(order: np.ndarray) -> Any:
+        mine = share_of(order, hyper.batch_size, workers).tolist()
+        return DataLoader(digits, size, sampler=mine, collate_fn=lambda batch: batch)
 
     return batches
 
 
-def make_step(network: nn.Module, optimizer: torch.optim.Optimizer) -> Step:
-    """Return one step of training, as every mode runs it."""
+def missing(mode: str) -> str | None:
+    """Why this machine can't run a mode, or None where it can."""
+    if mode == "compile" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        return "torch.compile needs a C++ compiler: install g++"
+    return None
+
+
+def capture(network: nn.Module, mode: str) -> nn.Module:
+    """Wrap the network for a mode: as Python (`eager`) or compiled by TorchInductor (`compile`)."""
+    if mode == "eager":
+        return network
+    if reason := missing(mode):
+        raise StageError(f"--mode {mode}: {reason}")
+    captured: nn.Module = torch.compile(network)  # type: ignore[assignment]
+    return captured
+
+
+def make_step(network: nn.Module, optimizer: torch.optim.Optimizer, mode: str) -> Step:
+    """Return one step of training, the same in every mode and for any number of workers."""
     loss_of = nn.CrossEntropyLoss()
+    captured = capture(network, mode)
+    if distributed.is_initialized():
+        captured = DistributedDataParallel(captured)  # averages the gradients
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = network(images)
+        logits = captured(images)
         loss = loss_of(logits, labels)
         optimizer.zero_grad()
         loss.backward()
@@ -132,26 +179,19 @@ def make_step(network: nn.Module, optimizer: torch.optim.Optimizer) -> Step:
     return step
 
 
-def capture(network: nn.Module, mode: str) -> nn.Module:
-    """Wrap the network for a mode: as Python (`eager`) or compiled by TorchInductor."""
-    if mode == "eager":
-        return network
-    captured: nn.Module = torch.compile(network)  # type: ignore[assignment]
-    return captured
-
-
-def train_epoch(step: Step, batches: Any, title: str) -> tuple[float, float, float]:
-    """Run all batches; return the mean loss, the accuracy 0…1 and the seconds."""
+def train_epoch(step: Step, batches: Batches, order: np.ndarray, title: str) -> tuple[float, float, float]:
+    """Run the images in this order; return the mean loss over the steps, the accuracy 0…1 and the seconds."""
     started = time.perf_counter()
-    losses, rights, sizes = [], [], []
-    for images, labels in with_bar(batches, len(batches), title):
+    losses, rights = [], []
+    for images, labels in with_bar(batches(order), title):
         loss, right = step(images, labels)
         losses.append(loss)
         rights.append(right)
-        sizes.append(len(labels))
-    count = sum(sizes)
-    mean_loss = float(np.dot(np.array(losses), np.array(sizes))) / count
-    return mean_loss, int(np.sum(rights)) / count, time.perf_counter() - started
+    sums = torch.stack([torch.stack(losses).mean(), torch.stack(rights).sum()])
+    if distributed.is_initialized():
+        distributed.all_reduce(sums)
+        sums[0] /= distributed.get_world_size()
+    return float(sums[0]), float(sums[1]) / len(order), time.perf_counter() - started
 
 
 def predict(network: nn.Module, images: np.ndarray) -> np.ndarray:
@@ -162,23 +202,56 @@ def predict(network: nn.Module, images: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def train(run: Run) -> Manifest:
-    """Train from the seed on and write weights, answers and manifest to the run's folder."""
+def save_checkpoint(run: Run, network: nn.Module, optimizer: torch.optim.Optimizer, log: list[Epoch]) -> None:
+    """Keep what the next epoch needs, so that a killed run can go on."""
+    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "facts": checkpoint_facts(run, log)}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_whole(run.folder / CHECKPOINT, buffer.getvalue())
+
+
+def load_checkpoint(run: Run, network: nn.Module, optimizer: torch.optim.Optimizer) -> list[Epoch]:
+    """Go back to where the checkpoint was made; return the log up to there."""
+    if not (run.folder / CHECKPOINT).is_file():
+        raise StageError(f"no {shown(run.folder / CHECKPOINT)} to resume from: run without --resume")
+    state = torch.load(run.folder / CHECKPOINT, weights_only=True)
+    log = check_resumable(state["facts"], run)
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    return log
+
+
+def train(run: Run) -> Manifest | None:
+    """Train from the seed on; the first worker writes weights, answers and manifest to the run's folder."""
+    started, workers = time.perf_counter(), join_workers()
     make_repeatable(run.hyper.seed)
-    started, test = time.perf_counter(), read_split("t10k")
+    test = read_split("t10k")
     network = build_network()
-    batches = make_batches(read_split("train"), run.hyper)
-    step = make_step(capture(network, run.mode), build_optimizer(network, run.hyper))
-    log: list[Epoch] = []
-    while len(log) < run.hyper.epochs and (not log or log[-1].test_accuracy < run.hyper.stop_at_accuracy):
+    optimizer = build_optimizer(network, run.hyper)
+    log = load_checkpoint(run, network, optimizer) if run.resume else []
+    batches = make_batches(read_split("train"), run.hyper, workers)
+    step = make_step(network, optimizer, run.mode)
+    while goes_on(log, run.hyper):
         number = len(log) + 1
-        loss, train_accuracy, seconds = train_epoch(step, batches(number), f"{FRAMEWORK} epoch {number}")
+        title = f"{FRAMEWORK} epoch {number}" if workers.is_first else ""
+        loss, train_accuracy, seconds = train_epoch(step, batches, epoch_order(run.hyper, number), title)
         probabilities = predict(network, test.images)
         log.append(Epoch(number, loss, train_accuracy, accuracy(probabilities, test.labels), seconds))
-        print(log[-1].line(), flush=True)
-    with leaving_no_manifest(run.folder):
-        torch.save(network.state_dict(), run.folder / WEIGHTS)
-    manifest = write_trained(run, FRAMEWORK, PACKAGES, probabilities, sum(p.numel() for p in network.parameters()), log)
+        if workers.is_first:
+            print(log[-1].line(), flush=True)
+            save_checkpoint(run, network, optimizer, log)
+    if not workers.is_first:
+        return None
+    return finish(run, network, log, started)
+
+
+def finish(run: Run, network: nn.Module, log: list[Epoch], started: float) -> Manifest:
+    """Write weights, answers and manifest; the checkpoint has done its work."""
+    (run.folder / "manifest.json").unlink(missing_ok=True)
+    (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    torch.save(network.state_dict(), run.folder / WEIGHTS)
+    probabilities = predict(network, read_split("t10k").images)
+    manifest = write_trained(run, FRAMEWORK, PACKAGES, probabilities, count_parameters(network), log)
     say_done(manifest, run.folder, started)
     return manifest
 
@@ -196,6 +269,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         train(parse_run(FRAMEWORK, MODES, argv, __doc__))
     except StageError as error:
         return fail(error)
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
     return 0
 
 

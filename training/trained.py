@@ -1,4 +1,4 @@
-"""What a twin leaves behind, in whichever framework: the log of its epochs, its answers, its manifest.
+"""What both twins share around their training loop: the order of the images, the log, the files they leave behind.
 
 Writes `artifacts/models/<framework>/test_probabilities.npy` and, last of all, `manifest.json`.
 """
@@ -11,16 +11,15 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from contract import Manifest, StageError, files_below, shown, size_below, write_whole
-from training.hyperparameters import Run
+from training.hyperparameters import Hyperparameters, Run
 from training.mnist import INPUT, OUTPUT
 
 Item = TypeVar("Item")
@@ -44,9 +43,41 @@ class Epoch:
         )
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Workers:
+    """The processes (or replicas) that share each batch, and which one this is."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one evaluates, prints and writes files."""
+        return self.rank == 0
+
+
+def epoch_order(hyper: Hyperparameters, epoch: int) -> np.ndarray:
     """The order of the images in an epoch, as int64 indices: it depends on nothing but the arguments."""
-    return np.random.default_rng((seed, epoch)).permutation(count)
+    return np.random.default_rng((hyper.seed, epoch)).permutation(hyper.images)
+
+
+def share_of(order: np.ndarray, batch_size: int, workers: Workers) -> np.ndarray:
+    """The part of the order that one worker takes, so that together they see the batches that one process would.
+
+    Raises StageError where a batch can't be split evenly: the mean gradient would no longer be the same.
+    """
+    if batch_size % workers.count or len(order) % batch_size % workers.count:
+        raise StageError(
+            f"batches of {batch_size} of {len(order):,} images can't be split over {workers.count} workers evenly: "
+            "choose --batch-size and --images so that they can"
+        )
+    starts = range(0, len(order), batch_size)
+    return np.concatenate([np.split(order[s : s + batch_size], workers.count)[workers.rank] for s in starts])
+
+
+def goes_on(log: list[Epoch], hyper: Hyperparameters) -> bool:
+    """Whether another epoch is due."""
+    return len(log) < hyper.epochs and (not log or log[-1].test_accuracy < hyper.stop_at_accuracy)
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -54,17 +85,24 @@ def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float((probabilities.argmax(axis=1) == labels).mean())
 
 
-def with_bar(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
-    """Pass `items` on and draw a progress bar on stderr."""
-    return iter(tqdm(items, total=total, desc=title, unit="step", leave=False, mininterval=0.5))
+def with_bar(items: Iterable[Item], title: str) -> Iterator[Item]:
+    """Pass `items` on and draw a progress bar on stderr; without a title there is none."""
+    return iter(tqdm(items, desc=title, unit="step", leave=False, mininterval=0.5, disable=not title))
 
 
-@contextmanager
-def leaving_no_manifest(folder: Path) -> Iterator[None]:
-    """Take the old manifest away before `folder` is written, so that an interrupted run leaves none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").unlink(missing_ok=True)
-    yield
+def check_resumable(saved: dict[str, Any], run: Run) -> list[Epoch]:
+    """The log of a checkpoint; raises StageError where it is of other hyperparameters."""
+    wanted = asdict(run.hyper)
+    changed = sorted(k for k in wanted if k not in ("epochs", "stop_at_accuracy") and saved["hyper"][k] != wanted[k])
+    if changed:
+        was = ", ".join(f"--{name.replace('_', '-')} {saved['hyper'][name]}" for name in changed)
+        raise StageError(f"the checkpoint in {shown(run.folder)} is of a run with {was}: give the same or don't resume")
+    return [Epoch(**epoch) for epoch in saved["log"]]
+
+
+def checkpoint_facts(run: Run, log: list[Epoch]) -> dict[str, Any]:
+    """What a checkpoint keeps beside the weights."""
+    return {"hyper": asdict(run.hyper), "log": [asdict(epoch) for epoch in log]}
 
 
 def write_trained(

@@ -20,6 +20,10 @@ class TfLite(Format):
 
     packages = {"tensorflow": ("tensorflow", "keras"), "pytorch": ("torch", "litert-torch")}
     extras = {"pytorch": ("litert_torch", "litert")}
+    remedies = {
+        "pytorch": "it wants older packages than the rest, so an environment of its own: "
+        "python3 -m venv .venv-litert && .venv-litert/bin/pip install litert-torch==0.10.0 tqdm && .venv-litert/bin/python -m export pytorch-tflite"
+    }
 
     def from_tensorflow(self, model_folder: Path, version_folder: Path) -> None:
         """Convert the network as a Keras model.
@@ -43,13 +47,21 @@ class TfLite(Format):
         import litert_torch
         import torch
 
-        from training.mnist import INPUT
+        from training.mnist import INPUT, OUTPUT
         from training.train_pytorch import load
 
-        example = torch.zeros(2, *INPUT.shape[1:])
-        batch = {INPUT.name: {0: torch.export.Dim("batch", min=1)}}
-        model = litert_torch.convert(load(model_folder), sample_kwargs={INPUT.name: example}, dynamic_shapes=batch)
+        class Named(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.served = load(model_folder)
+
+            def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+                return {OUTPUT.name: self.served(image)}
+
+        example = torch.zeros(1, *INPUT.shape[1:])  # a dynamic batch fails in its lowering of `view`
+        model = litert_torch.convert(Named().eval(), sample_kwargs={INPUT.name: example})
         model.export(str(version_folder / FILE))
+        (version_folder / FILE).write_bytes(free_batch((version_folder / FILE).read_bytes()))
 
     def load(self, version_folder: Path, threads: int = 1) -> LoadedModel:
         """Load `model.tflite`; the inputs are resized to each new batch, which costs microseconds."""
@@ -64,6 +76,27 @@ class TfLite(Format):
         except (ValueError, RuntimeError) as error:
             raise StageError(f"{shown(path)} is no TFLite model that loads: {error}") from error
         return hosted(path, interpreter)
+
+
+def free_batch(content: bytes) -> bytes:
+    """Free the first dimension of a model that was converted with a batch of one."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    graph = model.subgraphs[0]
+    for index in (*graph.inputs, *graph.outputs):
+        graph.tensors[index].shapeSignature = [-1, *graph.tensors[index].shape[1:]]
+    for operator in graph.operators:
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.RESHAPE:
+            wanted = model.buffers[graph.tensors[operator.inputs[1]].buffer]
+            shape = np.frombuffer(bytes(wanted.data), "<i4").copy()
+            shape[0] = -1
+            wanted.data = np.frombuffer(shape.tobytes(), np.uint8)
+            operator.builtinOptions = None
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def hosted(path: Path, interpreter: Any) -> LoadedModel:
