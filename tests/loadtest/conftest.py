@@ -1,9 +1,9 @@
-"""What the load test's tests share: null servers, a plan carried out by the real generator, a small model repository."""
+"""What the load test's tests share: null servers, a plan carried out by the real generator, a small repository."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,10 @@ def fixed(protocol: str) -> Fixed:
 
 
 @pytest.fixture(scope="session")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[dict[str, Any]]]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """The results of every plan above, made by one generator process; each has its raw rows' path under `raw`."""
     folder = tmp_path_factory.mktemp("plans")
     visits, paths = [], {}
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         for number, (name, (protocol, options, scenarios)) in enumerate(PLANS.items()):
             process, port = stack.enter_context(null_server(folder / str(number), protocol, ANSWER, None, options))
@@ -60,7 +58,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list
         found[name] = [json.loads(stem.with_suffix(".json").read_bytes()) for stem in stems]
         for result, stem in zip(found[name], stems, strict=True):
             result["raw"] = stem.with_suffix(".npz")
-    yield found
+    return found
 
 
 @pytest.fixture(scope="session")
