@@ -119,7 +119,11 @@ async def _serve(server: OipServer, options: argparse.Namespace, metrics: Metric
     models = Models(options.model_repository, server.formats, settings, metrics, options.artifact)
     if options.workers == 1:  # live at once, ready later; a worker of several takes no request before it is ready
         running = await Front.open(server.name, options, metrics, models)
-        await _load(models, options)
+        try:
+            await _load(models, options)
+        except BaseException:
+            await running.drain(0.0, 0.0)
+            raise
     else:
         await _load(models, options)
         running = await Front.open(server.name, options, metrics, models)

@@ -51,7 +51,7 @@ def run_workers(count: int, work: Callable[[int], int]) -> int:
         worker = children.pop(pid, -1)
         code = os.waitstatus_to_exitcode(status)
         if worker < 0 or stopping:
-            worst = max(worst, abs(code))
+            worst = max(worst, _graded(status))
             continue
         if code == 2:  # a mistake of configuration: starting again can't help
             stop()
@@ -90,7 +90,7 @@ def _end(children: dict[int, int]) -> int:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid:
             if children.pop(pid, None) is not None:
-                worst = max(worst, abs(os.waitstatus_to_exitcode(status)))
+                worst = max(worst, _graded(status))
         elif time.monotonic() > ends_s:
             for late in children:
                 _signal(late, signal.SIGKILL)
@@ -98,6 +98,12 @@ def _end(children: dict[int, int]) -> int:
         else:
             time.sleep(0.02)
     return worst
+
+
+def _graded(status: int) -> int:
+    """The exit status of a worker that was asked to end; the request may have found it before it could listen."""
+    code = os.waitstatus_to_exitcode(status)
+    return 0 if code == -signal.SIGTERM else abs(code)
 
 
 def _signal(pid: int, number: int) -> None:
