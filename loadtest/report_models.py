@@ -233,7 +233,9 @@ def conformance_summary(report: Report) -> Table | None:
         Column("Engine"),
         Column("Protocol"),
         Column("MUST", True, "cases that the specification demands: passed of tried"),
-        Column("SHOULD", True, "cases that most servers agree on: passed of tried"),
+        Column(
+            "SHOULD", True, "cases that the specification calls typical, or its reference server shows: passed of tried"
+        ),
         Column("Observed", True, "cases that the specification leaves open"),
     )
     rows = tuple(

@@ -10,7 +10,7 @@ from typing import Any
 from serving.conformance.subject import Subject
 
 LEVELS = ("MUST", "SHOULD", "REPORT")
-"""MUST: the published protocol says so. SHOULD: its servers agree on it, or their code says so. REPORT: left open."""
+"""MUST: the protocol demands it. SHOULD: it calls it typical, or its reference server does it. REPORT: it is open."""
 
 Check = Callable[[Subject], str | None]
 """Raises Violation where the server does otherwise; a REPORT case returns what it saw."""
@@ -51,7 +51,7 @@ class Cases(list[Case]):
         return self._adder("MUST", place)
 
     def should(self, place: str) -> Callable[[Check], Check]:
-        """Add a case that servers agree on."""
+        """Add a case that the protocol calls typical, or that its reference server shows."""
         return self._adder("SHOULD", place)
 
     def report(self, place: str) -> Callable[[Check], Check]:

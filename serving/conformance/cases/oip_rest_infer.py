@@ -99,7 +99,7 @@ def empty_id(subject: Subject) -> None:
     expect(bool(outputs_in(reply)), reply)
 
 
-@CASES.should("Inference, /versions/${MODEL_VERSION} (Triton, MLServer)")
+@CASES.should("Inference, /versions/${MODEL_VERSION} (as Triton does)")
 def infer_by_version(subject: Subject) -> None:
     """A version that the metadata lists answers under its own path and is named in the answer."""
     versions = (subject.get(f"/v2/models/{subject.artifact}").document or {}).get("versions")

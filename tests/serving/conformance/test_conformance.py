@@ -35,7 +35,7 @@ def test_our_endpoints_do_what_their_protocol_demands(running_servers, name):
 
 
 @pytest.mark.parametrize("name", [server for server, protocol in API_OF if protocol == "grpc"])
-def test_our_own_servers_do_what_servers_agree_on(running_servers, name):
+def test_our_own_servers_do_what_they_should(running_servers, name):
     assert failed(examine(running_servers(name).endpoints), "SHOULD") == []
 
 
