@@ -28,10 +28,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Fixed:
-    """A request and its one right answer, for a null server."""
+    """A request and its one right answer, for a null server: the body, and the headers that decoding reads."""
 
     call: Call
     answer: bytes
+    answer_headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def _fields(visit: Visit) -> dict[str, Any]:
             "headers": dict(fixed.call.headers),
             "body": fixed.call.body.hex(),
             "answer": fixed.answer.hex(),
+            "answer_headers": fixed.answer_headers,
         },
     }
 
@@ -86,6 +88,7 @@ def _visit(fields: dict[str, Any]) -> Visit:
     fixed = fields["fixed"] and Fixed(
         Call(fields["fixed"]["path"], bytes.fromhex(fields["fixed"]["body"]), fields["fixed"]["headers"]),
         bytes.fromhex(fields["fixed"]["answer"]),
+        fields["fixed"]["answer_headers"],
     )
     rest = {key: fields[key] for key in ("server_pid", "warm_up_s", "target_ms", "context")}
     search = Search(**fields["search"]) if fields["search"] else None

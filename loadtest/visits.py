@@ -178,7 +178,7 @@ def _target(visit: Visit, repository: Path, batch: int) -> Target:
 
     grpc = visit.endpoint.protocol == "grpc"
     check = Check(decode, lambda _: 0.0, 0 if grpc else 200)
-    check.right.add((visit.fixed.answer, () if grpc else (("content-type", "application/json"),)))
+    check.right.add((visit.fixed.answer, () if grpc else tuple(visit.fixed.answer_headers.items())))
     return assemble(visit.endpoint, [visit.fixed.call], [check], "", batch)
 
 
