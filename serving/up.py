@@ -99,9 +99,11 @@ def up(names: list[str], port_offset: int = 0) -> int:
     try:
         _start_all(hosted, stopping)
         _announce(hosted)
-        while not stopping.wait(0.2):
-            for one in hosted:
-                _restart_if_dead(one, stopping)
+        watchers = [threading.Thread(target=_watch, args=(one, stopping)) for one in hosted]
+        for watcher in watchers:
+            watcher.start()
+        for watcher in watchers:
+            watcher.join()
     except StoppedError:
         return 0
     finally:
@@ -117,6 +119,12 @@ def _start_all(hosted: list[Hosted], stopping: threading.Event) -> None:
             tqdm.write(f"{one.server.name} ({one.engine}): ready in {ready_s:.1f} s", file=sys.stderr)
 
 
+def _watch(one: Hosted, stopping: threading.Event) -> None:
+    """Look after one server, in a thread of its own: a slow restart keeps nobody else waiting."""
+    while not stopping.wait(0.2):
+        _restart_if_dead(one, stopping)
+
+
 def _restart_if_dead(one: Hosted, stopping: threading.Event) -> None:
     if one.running is None or (status := one.running.exit_status) is None:
         return
@@ -130,6 +138,8 @@ def _restart_if_dead(one: Hosted, stopping: threading.Event) -> None:
         return
     try:
         ready_s = one.start(stopping)
+    except StoppedError:
+        return
     except StageError as error:
         print(error, file=sys.stderr)
     else:
