@@ -36,9 +36,9 @@ class Embedded:
         method = request.split(b" ", 1)[0].decode()
         with socket.create_connection(("127.0.0.1", self.rest), timeout=20) as connection:
             connection.sendall(request)
-            response = http.client.HTTPResponse(connection, method=method)
-            response.begin()
-            return response, response.read()
+            with http.client.HTTPResponse(connection, method=method) as response:
+                response.begin()
+                return response, response.read()
 
     def post(self, path: str, body: Any, headers: str = "") -> tuple[int, Any]:
         """Status and JSON of a POST; `body` may be bytes or anything that JSON has."""
