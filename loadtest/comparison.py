@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from contract import RESULTS, StageError, to_json, write_whole
+from contract import MODEL_REPOSITORY, RESULTS, StageError, to_json, write_whole
 from loadtest.calibrate import calibrate
 from loadtest.environment import environment, pinning
-from loadtest.generator import generate
+from loadtest.generator import Generator
 from loadtest.hosts import Host, find_hosts, running
 from loadtest.plan import Run, Visit
-from loadtest.scenarios import Open, Profile, from_fields, to_fields
+from loadtest.scenarios import OPEN_RATE_RPS, Open, Profile, from_fields, to_fields
 from serving.server import Endpoint
 
 
@@ -118,7 +118,10 @@ def _measure(comparison: Comparison, host: Host, visits: list[Visit], on_result:
         "environment": asked["environment"],
         "settings": asdict(host.settings) if host.server else None,
     }
-    with running(host, comparison.folder, server_cpus) as hosted:
+    with (
+        Generator(comparison.folder, client_cpus) as generator,
+        running(host, comparison.folder, server_cpus) as hosted,
+    ):
         placed = [
             replace(
                 visit,
@@ -128,7 +131,7 @@ def _measure(comparison: Comparison, host: Host, visits: list[Visit], on_result:
             )
             for visit in visits
         ]
-        generate(comparison.folder, placed, client_cpus, on_result=on_result)
+        generator.carry_out(placed, MODEL_REPOSITORY, on_result)
     results = {visit.endpoint.name: Path(f"{visit.runs[0].path}.json") for visit in visits}
     return {name for name, path in results.items() if "preflight_error" in json.loads(path.read_bytes())}
 
@@ -147,4 +150,4 @@ def _visit(comparison: Comparison, endpoint: Endpoint, number: int) -> Visit:
 def _calibration(profile: Profile) -> tuple[float, float]:
     """Seconds of each calibration run, and the rate of its open loop."""
     rates = [scenario.rate_rps for scenario in profile.scenarios if isinstance(scenario, Open)]
-    return min(2.0, max(scenario.seconds for scenario in profile.scenarios)), min(rates, default=250.0)
+    return min(2.0, 0.7 * max(scenario.seconds for scenario in profile.scenarios)), min(rates, default=OPEN_RATE_RPS)

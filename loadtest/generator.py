@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 from contract import MODEL_REPOSITORY, ROOT, StageError
 from loadtest.plan import Visit, write_plan
@@ -18,38 +19,54 @@ SPARE_S = 120.0
 SEARCH_S = 900.0
 
 
-def generate(
-    folder: Path,
-    visits: list[Visit],
-    cpus: Collection[int] | None,
-    repository: Path = MODEL_REPOSITORY,
-    on_result: Callable[[int], None] = lambda _: None,
-) -> bool:
-    """Make every run of `visits`; False where an endpoint failed its pre-flight (its results say why).
+class Generator:
+    """A generator process for the length of a block. It is started at once, so that it is ready when the server is."""
 
-    Calls `on_result` with the number of results that came since the last call. Raises StageError with the end of the
-    log where the generator itself fails.
-    """
-    plan, log = folder / "plan.json", folder / "generator.log"
-    write_plan(plan, repository, visits)
-    awaited = [Path(run.path + ".json") for visit in visits for run in visit.runs]
-    awaited += [Path(visit.search.path) for visit in visits if visit.search]
-    seconds = sum(visit.warm_up_s + sum(run.scenario.seconds for run in visit.runs) for visit in visits)
-    limit_s = 3 * seconds + sum(SEARCH_S if visit.search else SPARE_S for visit in visits)
-    argv = (sys.executable, "-m", "loadtest.locustfile", str(plan))
-    running = start(Launch(argv, {"PYTHONUNBUFFERED": "1"}, ROOT), log=log, cpus=cpus)
-    try:
-        while running.exit_status is None:
+    def __init__(self, folder: Path, cpus: Collection[int] | None) -> None:
+        self.plan, self.log, self.cpus = folder / "plan.json", folder / "generator.log", cpus
+
+    def __enter__(self) -> Self:
+        """Start it; it waits for a plan."""
+        self.plan.unlink(missing_ok=True)
+        argv = (sys.executable, "-m", "loadtest.locustfile", str(self.plan))
+        self.running = start(Launch(argv, {"PYTHONUNBUFFERED": "1"}, ROOT), log=self.log, cpus=self.cpus)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.running.stop(timeout_s=2.0)
+
+    def carry_out(
+        self, visits: list[Visit], repository: Path, on_result: Callable[[int], Any] = lambda _: None
+    ) -> bool:
+        """Make every run of `visits`; False where an endpoint failed its pre-flight (its results say why).
+
+        Calls `on_result` with the number of results that came since the last call. Raises StageError with the end of
+        the log where the generator itself fails.
+        """
+        awaited = [Path(run.path + ".json") for visit in visits for run in visit.runs]
+        awaited += [Path(visit.search.path) for visit in visits if visit.search]
+        seconds = sum(visit.warm_up_s + sum(run.scenario.seconds for run in visit.runs) for visit in visits)
+        limit_s = 3 * seconds + sum(SEARCH_S if visit.search else SPARE_S for visit in visits)
+        write_plan(self.plan, repository, visits)
+        started_s = time.perf_counter()
+        while self.running.exit_status is None:
             time.sleep(0.1)
             awaited = _still_awaited(awaited, on_result)
-            if time.perf_counter() - running.started_s > limit_s:
-                raise StageError(f"the load generator hangs after {limit_s:.0f} s:\n{running.last_lines()}")
-        awaited = _still_awaited(awaited, on_result)
-        if running.exit_status not in (0, 1) or awaited:
-            raise StageError(f"the load generator ended with status {running.exit_status}:\n{running.last_lines(20)}")
-        return running.exit_status == 0
-    finally:
-        running.stop()
+            if time.perf_counter() - started_s > limit_s:
+                raise StageError(f"the load generator hangs after {limit_s:.0f} s:\n{self.running.last_lines()}")
+        status = self.running.exit_status
+        if status not in (0, 1) or _still_awaited(awaited, on_result):
+            raise StageError(f"the load generator ended with status {status}:\n{self.running.last_lines(20)}")
+        return status == 0
+
+
+def generate(
+    folder: Path, visits: list[Visit], cpus: Collection[int] | None, repository: Path = MODEL_REPOSITORY
+) -> bool:
+    """Make every run of `visits` with a generator of their own; see `Generator.carry_out`."""
+    with Generator(folder, cpus) as generator:
+        return generator.carry_out(visits, repository)
 
 
 def _still_awaited(paths: list[Path], on_result: Callable[[int], None]) -> list[Path]:

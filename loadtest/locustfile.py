@@ -27,6 +27,7 @@ import locust  # noqa: E402 it patches the sockets, so it comes first
 
 import argparse  # noqa: E402
 import os  # noqa: E402
+import time  # noqa: E402
 from functools import partial  # noqa: E402
 from typing import Any, cast  # noqa: E402
 
@@ -149,10 +150,15 @@ def add_users() -> None:
 
 
 def main() -> int:
-    """Carry out a plan, here or on the workers that LOADTEST_WORKERS announces."""
+    """Carry out a plan as soon as it is there, here or on the workers that LOADTEST_WORKERS announces."""
     from loadtest import distributed, visits
 
     plan, workers = Path(sys.argv[1]), int(os.environ.get("LOADTEST_WORKERS", "0"))
+    parent = os.getppid()
+    while not plan.is_file():
+        if os.getppid() != parent:
+            return 1  # who was to write it is gone
+        time.sleep(0.02)
     return distributed.carry_out(plan, workers) if workers else visits.carry_out(plan)
 
 

@@ -26,7 +26,7 @@ def describe_endpoint(name: str, results: Sequence[Result], clients: Sequence[Re
         **{key: last["endpoint"][key] for key in ("server", "engine", "artifact", "protocol")},
         "settings": last.get("settings"),
         **{key: _median([found.get(key) for found in cold]) for key in ("live_s", "ready_s", "first_answer_s")},
-        "settled_s": _median([result.get("settled_s") for result in used]),
+        "warm_up_s": _median([result.get("warm_up_s") for result in used]),
         "peak_rss_bytes": max((r["server"]["peak_rss_bytes"] or 0 for r in used), default=0) or None,
         "steady_rss_bytes": _median([result["server"]["rss_bytes"] for result in used]),
         **{key: _whole(_first(used, key)) for key in ("request_bytes", "request_wire_bytes", "response_bytes")},

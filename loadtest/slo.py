@@ -26,7 +26,7 @@ from loadtest.rate_search import Search
 from serving.server import Settings, list_servers
 
 FOLDER = RESULTS / "slo"
-WARM_UP_S = 1.0
+WARM_UP_S = 0.5
 CALIBRATION_S, CALIBRATION_RPS = 1.0, 250.0
 
 

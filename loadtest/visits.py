@@ -32,6 +32,9 @@ from loadtest.users import Session, locust_report, user_class
 from loadtest.wire import BrokenAnswerError
 
 WARM_UP_USERS = 8
+WARM_UP_PIECES = 12
+WARM_UP_GAIN = 1.1
+"""A piece of the warm-up that is answered faster than the best before by this factor calls for another."""
 START_DELAY_S = 0.002
 """From the starting signal to the clock's zero, so that every user is ready at zero."""
 
@@ -68,14 +71,28 @@ def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
             targets[batch] = _target(visit, repository, batch)
     for target in targets.values():
         preflight(target)
-    if visit.warm_up_s:
-        run_once(environment, targets[1], Closed(WARM_UP_USERS, visit.warm_up_s), seed=0)
+    warm_up_s = warm_up(environment, targets[1], visit.warm_up_s) if visit.warm_up_s else 0.0
     for run in visit.runs:
         result, table = measure(environment, visit, targets[batch_of(run.scenario)], run.scenario, run.seed)
         write_raw(Path(run.path + ".npz"), table)
-        write_result(run, {**visit.context, **identity(visit, run), **result})
+        write_result(run, {**visit.context, **identity(visit, run), **result, "warm_up_s": warm_up_s})
     if visit.search is not None:
         find_rate(environment, visit, visit.search, targets[1])
+
+
+def warm_up(environment: Environment, target: Target, piece_s: float) -> float:
+    """Put load on until another piece of it is answered no faster, as a JIT and its caches would;
+    returns the seconds.
+    """
+    best, spent_s = 0.0, 0.0
+    for _ in range(WARM_UP_PIECES):
+        recorder, _, start_ns = run_once(environment, target, Closed(WARM_UP_USERS, piece_s), seed=0)
+        spent_s += piece_s
+        right = int((recorder.table(start_ns)["outcome"] == RIGHT).sum())
+        if right <= WARM_UP_GAIN * best:
+            break
+        best = right
+    return spent_s
 
 
 def measure(

@@ -74,7 +74,7 @@ def test_names_are_those_of_the_report() -> None:
 
 def test_a_rate_is_changed_everywhere() -> None:
     rates = {s.name: s.rate_rps for s in at_rate(PROFILES["full"], 50).scenarios if isinstance(s, (Open, Burst))}
-    assert rates == {"open": 50, "burst": 200}
+    assert rates == {"open": 50, "burst": 100}
 
 
 def test_an_unknown_profile_is_refused() -> None:
