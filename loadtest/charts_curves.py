@@ -54,14 +54,19 @@ def server_title(report: Report, server: str) -> str:
 
 def shown_percentile(report: Report) -> str:
     """The highest percentile that nearly every closed-loop point has: what the chart's vertical axis shows."""
-    found = [point.get("latency_ms") or {} for _, point in points(report) if _is_closed(point)]
+    return common_percentile([point.get("latency_ms") or {} for _, point in points(report) if is_closed(point)])
+
+
+def common_percentile(latencies: Sequence[Mapping[str, Any]]) -> str:
+    """The highest percentile that four of five points have, so that one chart shows one measure."""
     for name in ("p99", "p95", "p90"):
-        if sum(latency.get(name) is not None for latency in found) >= 0.8 * len(found):
+        if sum(latency.get(name) is not None for latency in latencies) >= 0.8 * len(latencies):
             return name
     return "p50"
 
 
-def _is_closed(point: Mapping[str, Any]) -> bool:
+def is_closed(point: Mapping[str, Any]) -> bool:
+    """Whether users waited for their answers: one in single_stream, several in closed-N."""
     name = str(point.get("name"))
     return name == "single_stream" or name.startswith("closed")
 
@@ -92,7 +97,7 @@ class _Frame:
 
 
 def _curve(endpoint: Mapping[str, Any], measure: str) -> list[Mapping[str, Any]]:
-    found = [p for p in endpoint.get("scenarios") or [] if _is_closed(p) and p.get("throughput_rps")]
+    found = [p for p in endpoint.get("scenarios") or [] if is_closed(p) and p.get("throughput_rps")]
     return sorted((p for p in found if (p.get("latency_ms") or {}).get(measure)), key=lambda p: p.get("users") or 1)
 
 
@@ -212,6 +217,12 @@ def quantile_panels(report: Report, styler: Styler, scenario: str) -> list[Panel
     ]
 
 
+def last_stated(point: Mapping[str, Any]) -> int:
+    """The highest percentile, in per cent, that the point has requests enough to state: where its line ends."""
+    latency = point.get("latency_ms") or {}
+    return next((rank for rank in (99, 95, 90) if latency.get(f"p{rank}") is not None), 50)
+
+
 def _rank_place(quantile: float) -> float:
     """Place of a quantile on the horizontal axis: equal steps for 90, 99 per cent."""
     return LEFT + (RIGHT - LEFT) * -math.log10(1 - quantile) / 2
@@ -234,7 +245,8 @@ def _quantile_picture(
         point = found.get(endpoint["name"])
         if point is None:
             continue
-        places = [(_rank_place(i / 100), up(v)) for i, v in enumerate(point["latency_quantiles_ms"][:100]) if v]
+        stated = point["latency_quantiles_ms"][: last_stated(point) + 1]
+        places = [(_rank_place(i / 100), up(v)) for i, v in enumerate(stated) if v]
         if endpoint.get("server") != server:
             parts.insert(0, polyline([*places[:90:6], *places[90::3]], "ghost"))
             continue

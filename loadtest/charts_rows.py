@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from loadtest.charts import WIDTH, Scale, Style, axis_below, cross, from_zero, line, marker, picture, spanning, text
-from loadtest.charts_curves import Panel, Report, Styler, server_title, servers_of
-from loadtest.report_endpoints import closed_point, is_ranked, scenario_of
+from loadtest.charts_curves import Panel, Report, Styler, common_percentile, server_title, servers_of
+from loadtest.report_endpoints import closed_point, is_ranked, points, scenario_of
 from loadtest.report_format import significant, size
 from loadtest.report_markup import Html, element
 
@@ -51,7 +51,7 @@ class Question:
 def row_panels(report: Report, styler: Styler, question: Question) -> list[Panel]:
     """One panel a server, all on one scale."""
     rows = {
-        server: _merged([row for e in report["endpoints"] if e.get("server") == server and (row := question.row(e))])
+        server: _merged(_in_order([question.row(e) for e in report["endpoints"] if e.get("server") == server], styler))
         for server in servers_of(report)
     }
     values = [
@@ -65,6 +65,13 @@ def row_panels(report: Report, styler: Styler, question: Question) -> list[Panel
         for s, found in rows.items()
         if found
     ]
+
+
+def _in_order(rows: Sequence[Row | None], styler: Styler) -> list[Row]:
+    """Artifacts as they come, their protocols as in the legend."""
+    found = [row for row in rows if row]
+    artifacts = list(dict.fromkeys(row.artifact for row in found))
+    return sorted(found, key=lambda row: (artifacts.index(row.artifact), styler(row.protocol, row.artifact).hue))
 
 
 def _merged(rows: Sequence[Row]) -> list[Row]:
@@ -138,20 +145,29 @@ def start_row(endpoint: Mapping[str, Any]) -> Row | None:
     )
 
 
-def gap_row(endpoint: Mapping[str, Any]) -> Row | None:
-    """The 99th percentile under open load, counted from the actual send (hollow) and from the intended one."""
-    point = scenario_of(endpoint, "open")
-    for name in ("p99", "p95", "p90", "p50"):
+def gap_percentile(report: Report) -> str:
+    """The highest percentile that nearly every endpoint has under open load."""
+    return common_percentile(
+        [p.get("latency_from_send_ms") or {} for _, p in points(report) if p.get("name") == "open"]
+    )
+
+
+def gap_rows(name: str) -> Callable[[Mapping[str, Any]], Row | None]:
+    """A percentile under open load, counted from the actual send (hollow) and from the intended one."""
+
+    def row(endpoint: Mapping[str, Any]) -> Row | None:
+        point = scenario_of(endpoint, "open")
         intended = ((point or {}).get("latency_ms") or {}).get(name)
         sent = ((point or {}).get("latency_from_send_ms") or {}).get(name)
-        if point and intended and sent:
-            dots = (
-                Dot(sent, f"{endpoint['name']}\n{name} from the actual send: {significant(sent)} ms", hollow=True),
-                Dot(intended, f"{endpoint['name']}\n{name} from the intended send: {significant(intended)} ms"),
-            )
-            figure = f"{significant(intended)} ms" if name == "p99" else f"{significant(intended)} ({name})"
-            return Row(*_base(endpoint), dots, figure, is_ranked(point))
-    return None
+        if not point or not intended or not sent:
+            return None
+        dots = (
+            Dot(sent, f"{endpoint['name']}\n{name} from the actual send: {significant(sent)} ms", hollow=True),
+            Dot(intended, f"{endpoint['name']}\n{name} from the intended send: {significant(intended)} ms"),
+        )
+        return Row(*_base(endpoint), dots, f"{significant(intended)} ms", is_ranked(point))
+
+    return row
 
 
 def cpu_row(endpoint: Mapping[str, Any]) -> Row | None:

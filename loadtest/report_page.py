@@ -57,24 +57,22 @@ def title_of(report: Report) -> str:
 
 
 def trust_of(report: Report) -> list[str]:
-    """What the reader can rely on: answers checked, points ranked, engines that stand in."""
+    """What the reader can rely on, as far as the opening words have not said it."""
     found = list(points(report))
-    requests, failures, wrong = (
-        sum(point.get(key) or 0 for _, point in found) for key in ("requests", "failures", "wrong_answers")
-    )
     told = []
     if report.get("complete") is False:
         told.append("This comparison was interrupted: the page holds what was measured until then")
-    told.append(
-        f"{plural(requests, 'request')}, every answer checked: {plural(failures, 'failure')}, {count(wrong)} wrong"
-    )
     told.append(f"{sum(is_ranked(point) for _, point in found)} of {plural(len(found), 'point')} may be ranked")
-    stand_in = dict.fromkeys(
-        str(e["server"])
-        for e in report.get("endpoints") or []
-        if e.get("engine") == "embedded" and e.get("server") == "tfserving"
-    )
-    return told + [f"{name} ran as the embedded stand-in, not as the genuine server" for name in stand_in]
+    return told if report.get("headline") else [*told, *_counted(report)]
+
+
+def _counted(report: Report) -> list[str]:
+    sums = {key: sum(p.get(key) or 0 for _, p in points(report)) for key in ("requests", "failures", "wrong_answers")}
+    failures, wrong = plural(sums["failures"], "failure"), count(sums["wrong_answers"])
+    told = [f"{plural(sums['requests'], 'request')}, every answer checked: {failures}, {wrong} wrong"]
+    if any(e.get("server") == "tfserving" and e.get("engine") == "embedded" for e in report.get("endpoints") or []):
+        told.append("tfserving ran as the embedded stand-in, not as the genuine server")
+    return told
 
 
 def facts_of(report: Report) -> list[str]:

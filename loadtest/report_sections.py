@@ -7,8 +7,17 @@ from typing import Any
 
 from loadtest import report_words as words
 from loadtest.charts import marker, style_of
-from loadtest.charts_curves import Panel, Styler, quantile_panels, shown_percentile, throughput_panels
-from loadtest.charts_rows import Question, cpu_row, gap_row, memory_row, row_panels, slo_rows, start_row
+from loadtest.charts_curves import Panel, Styler, is_closed, quantile_panels, shown_percentile, throughput_panels
+from loadtest.charts_rows import (
+    Question,
+    cpu_row,
+    gap_percentile,
+    gap_rows,
+    memory_row,
+    row_panels,
+    slo_rows,
+    start_row,
+)
 from loadtest.report_endpoints import (
     glance_table,
     points,
@@ -129,8 +138,20 @@ def _throughput(report: Report, styler: Styler) -> Html:
     panels = throughput_panels(report, styler)
     if not panels:
         return Html("")
-    caption = words.THROUGHPUT.format(percentile=shown_percentile(report))
-    return Html(legend(report, styler) + _figure(panels, caption))
+    name = shown_percentile(report)
+    figure = _figure(panels, words.THROUGHPUT.format(percentile=name))
+    return Html(legend(report, styler) + figure + _undrawn(report, name))
+
+
+def _undrawn(report: Report, name: str) -> Html:
+    """The points that a chart can't show, so that none is missed."""
+    lacking = [
+        f"{endpoint['name']} ({point['name']})"
+        for endpoint, point in points(report)
+        if is_closed(point) and (point.get("latency_ms") or {}).get(name) is None
+    ]
+    told = f"Not drawn, for want of requests to state a {name}: {', '.join(lacking)}."
+    return element("p", told, class_="note") if lacking else Html("")
 
 
 def _distribution(report: Report, styler: Styler) -> Html:
@@ -148,7 +169,9 @@ def _scenario_order(name: str) -> tuple[int, str]:
 
 
 def _gap(report: Report, styler: Styler) -> Html:
-    return _figure(row_panels(report, styler, Question("p99 latency, ms", gap_row, log=True)), words.GAP)
+    name = gap_percentile(report)
+    question = Question(f"{name} latency, ms", gap_rows(name), log=True)
+    return _figure(row_panels(report, styler, question), words.GAP.format(percentile=name))
 
 
 def _slo_title(report: Report) -> str:

@@ -78,7 +78,7 @@ def to_html(table: Table) -> Html:
 def _head(index: int, column: Column) -> Html:
     return element(
         "th",
-        breakable(column.name),
+        breakable(column.name) if column.name.count("/") > 1 else column.name,
         scope="col",
         class_="number" if column.numeric else None,
         title=column.hint or None,

@@ -9,12 +9,12 @@ THROUGHPUT = (
 )
 QUANTILES = (
     "Read at 99 %: 99 of 100 requests were at least as fast. The axis gives the slowest tenth as much room as all the "
-    "others."
+    "others. A line ends where the requests were too few to say more."
 )
 GAP = (
-    "99th percentile under open load: hollow marks count from the moment the request was really sent, filled ones from "
-    "the moment it was due. The distance is the coordinated-omission gap: waiting that a client which sends late does "
-    "not see. Users wait by the filled clock."
+    "The {percentile} under open load: hollow marks count from the moment the request was really sent, filled ones "
+    "from the moment it was due. The distance is the coordinated-omission gap: waiting that a client which sends late "
+    "does not see. Users wait by the filled clock."
 )
 SLO = (
     "Highest arrival rate on a fixed schedule at which the 99th percentile from the intended send stayed under the "

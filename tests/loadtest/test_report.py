@@ -141,6 +141,12 @@ def test_a_percentile_that_may_not_be_stated_says_what_it_needs(page, figures):
     assert "n/a (needs 662)" in render_markdown(figures)
 
 
+def test_points_that_a_chart_can_not_show_are_named(page):
+    told = page[page.index("Not drawn") :].partition("</p>")[0]
+    assert "torchserve/pytorch-torchscript/rest (single_stream)" in told
+    assert "onnxruntime" not in told
+
+
 def test_headline_leads_the_page_and_the_markdown(figures, page):
     body = "".join(Outline(page).words)
     assert body.index(figures["headline"][0]) < body.index("Which endpoint answers most")

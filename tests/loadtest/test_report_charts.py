@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from loadtest.charts import Scale, from_zero, spanning, spread
-from loadtest.charts_curves import quantile_panels, shown_percentile, throughput_panels
-from loadtest.charts_rows import Question, gap_row, memory_row, row_panels
+from loadtest.charts_curves import last_stated, quantile_panels, shown_percentile, throughput_panels
+from loadtest.charts_rows import Question, gap_percentile, gap_rows, memory_row, row_panels
 from loadtest.report_sections import styler_of
 
 FIXTURE = Path(__file__).with_name("report_fixture.json")
@@ -69,8 +69,14 @@ def test_quantiles_are_drawn_only_for_a_scenario_that_was_run(figures):
     assert len(quantile_panels(figures, styler_of(figures), "closed-8")) == 4
 
 
+def test_a_line_ends_where_its_requests_state_no_more():
+    assert last_stated({"latency_ms": {"p50": 1, "p90": 2, "p95": 3, "p99": 4}}) == 99
+    assert last_stated({"latency_ms": {"p50": 1, "p90": 2, "p95": None, "p99": None}}) == 90
+    assert last_stated({"latency_ms": {"p50": 1}}) == 50
+
+
 def test_gap_row_shows_both_clocks(figures):
-    row = gap_row(figures["endpoints"][0])
+    row = gap_rows(gap_percentile(figures))(figures["endpoints"][0])
     sent, intended = row.dots
     assert sent.hollow
     assert sent.value < intended.value
