@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,25 +36,29 @@ class Cluster:
         """The output of a kubectl command in the project's namespace; raises StageError with what kubectl said."""
         return self.run_bytes(*arguments, check=check).decode(errors="replace")
 
-    def run_bytes(self, *arguments: str, stdin: bytes | None = None, check: bool = True) -> bytes:
-        """The same, as bytes, with something on its standard input."""
-        return _run((*self.kubectl, "-n", NAMESPACE, *arguments), stdin, check)
+    def run_bytes(self, *arguments: str, check: bool = True) -> bytes:
+        """The same, as bytes."""
+        return _run((*self.kubectl, "-n", NAMESPACE, *arguments), check)
 
-    def apply(self, objects: list[dict[str, Any]]) -> None:
-        """Apply objects that were rendered here."""
-        self.run_bytes("apply", "-f", "-", stdin=yaml.safe_dump_all(objects).encode())
+    def apply(self, objects: list[dict[str, Any]]) -> str:
+        """Apply objects that were rendered here; what kubectl said."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "manifests.yaml"
+            path.write_text(yaml.safe_dump_all(objects))
+            argv = (self.tool, "apply", str(path)) if self.tool else (*self.kubectl, "apply", "-f", str(path))
+            return _run(argv).decode()
+
+    def delete(self, folder: Path) -> str:
+        """Delete what `folder` renders to, and wait until it is gone."""
+        words = (str(folder), "--ignore-not-found", "--wait=true")
+        argv = (self.tool, "delete", *words) if self.tool else (*self.kubectl, "delete", "-k", *words)
+        return _run(argv).decode()
 
     def get(self, *arguments: str) -> list[dict[str, Any]]:
         """The objects that `kubectl get` finds, an empty list where there are none."""
         found: dict[str, Any] = orjson.loads(self.run("get", *arguments, "-o", "json", "--ignore-not-found") or b"{}")
         items: list[dict[str, Any]] = found.get("items", [found] if found else [])
         return items
-
-    def change(self, verb: str, folder: Path, *arguments: str) -> str:
-        """Apply or delete what `folder` renders to."""
-        if self.tool:
-            return _run((self.tool, verb, str(folder), *arguments)).decode()
-        return _run((*self.kubectl, verb, "-k", str(folder), *arguments)).decode()
 
 
 def choose(overlay: str, environ: Mapping[str, str] = os.environ) -> Cluster:
@@ -93,8 +98,8 @@ def find_kubectl() -> str:
     return found
 
 
-def _run(argv: tuple[str, ...], stdin: bytes | None = None, check: bool = True) -> bytes:
-    done = subprocess.run(argv, input=stdin, capture_output=True, check=False)
+def _run(argv: tuple[str, ...], check: bool = True) -> bytes:
+    done = subprocess.run(argv, capture_output=True, check=False)
     if done.returncode and check:
         said = done.stderr.decode(errors="replace").strip()
         raise StageError(f"`{' '.join(Path(argv[0]).name if a == argv[0] else a for a in argv)}` failed:\n{said}")

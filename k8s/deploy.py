@@ -8,7 +8,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -22,12 +21,11 @@ LOG_LINES = 15
 
 def deploy(cluster: Cluster, overlay: str, timeout_s: float) -> dict[str, float]:
     """Apply the overlay and wait: seconds from the start to Ready by server; raises StageError with events and logs."""
-    folder = folder_of(overlay)
-    objects = render(folder)
+    objects = render(folder_of(overlay))
     if cluster.tool:
-        load_images(cluster.tool, objects)
+        mark_images(objects, load_images(cluster.tool, objects))
     started_s = time.monotonic()
-    _apply(cluster, folder)
+    print(cluster.apply(objects), end="", file=sys.stderr)
     names = sorted(o["metadata"]["name"] for o in objects if o["kind"] == "Deployment")
     return wait_ready(cluster, names, started_s, timeout_s)
 
@@ -74,13 +72,24 @@ def explain(cluster: Cluster, name: str) -> str:
     return "\n".join(lines)
 
 
-def load_images(tool: str, objects: list[dict[str, Any]]) -> None:
-    """Bring the images of all pods into the test cluster, which pulls none; one that is there is skipped."""
-    images = sorted({c["image"] for o in objects for c in containers_of(o)})
-    for image in tqdm(images, desc="load", unit="image", file=sys.stderr):
-        done = subprocess.run((tool, "load", image), capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise StageError(f"{image} can't be loaded: run `make images`\n{done.stderr.strip()}")
+def load_images(tool: str, objects: list[dict[str, Any]]) -> dict[str, str]:
+    """Bring the images of all pods into the test cluster, which pulls none: the id of each, by its reference."""
+    ids = {}
+    for image in tqdm(sorted({c["image"] for o in objects for c in containers_of(o)}), desc="load", file=sys.stderr):
+        for words in (("load", image), ("podman", "image", "inspect", "-f", "{{.Id}}", image)):
+            done = subprocess.run((tool, *words), capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise StageError(f"{image} can't be loaded: run `make images`\n{done.stderr.strip()}")
+        ids[image] = done.stdout.strip()
+    return ids
+
+
+def mark_images(objects: list[dict[str, Any]], ids: dict[str, str]) -> None:
+    """Note in each pod the ids of its images: one that was built anew under the same tag then rolls its pods."""
+    for item in objects:
+        if containers := containers_of(item):
+            annotations = item["spec"]["template"]["metadata"].setdefault("annotations", {})
+            annotations["serving-comparison/images"] = " ".join(ids[c["image"]][:12] for c in containers)
 
 
 def containers_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -96,9 +105,5 @@ def status(cluster: Cluster) -> str:
 
 def delete(cluster: Cluster, overlay: str) -> str:
     """Delete what `deploy` made, the namespace included, and wait until it is gone."""
-    said = cluster.change("delete", folder_of(overlay), "--ignore-not-found", "--wait=true")
+    said = cluster.delete(folder_of(overlay))
     return said or f"nothing of {NAMESPACE} was there\n"
-
-
-def _apply(cluster: Cluster, folder: Path) -> None:
-    print(cluster.change("apply", folder), end="", file=sys.stderr)

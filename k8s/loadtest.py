@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from contract import RESULTS, StageError, to_json, write_whole
 from k8s.cluster import Cluster, folder_of, render
-from k8s.deploy import LOG_LINES, containers_of, explain, load_images
+from k8s.deploy import LOG_LINES, containers_of, explain, load_images, mark_images
 from k8s.facts import cluster_facts, throttled_s
 
 JOB = "loadtest"
@@ -33,12 +33,13 @@ def run_loadtest(
 ) -> tuple[Path, bool]:
     """Measure `servers` (all where empty): the folder of the results, and whether all answers were right."""
     folder = folder_of(overlay, "loadtest")
+    objects = render(folder)
     if cluster.tool:
-        load_images(cluster.tool, render(folder))
+        mark_images(objects, load_images(cluster.tool, objects))
     before = throttled_s(cluster)
     cluster.run("delete", f"job/{JOB}", "--ignore-not-found", "--wait=true")
     settings = {"PROFILE": profile, "SERVERS": " ".join(servers), "ENGINES": json.dumps(_engines(cluster))}
-    cluster.apply(_configured(render(folder), settings))
+    cluster.apply(_configured(objects, settings))
     pod = _wait_for_results(cluster, timeout_s)
     name = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-{overlay}"
     target = _copy_out(cluster, pod, RESULTS / name)
