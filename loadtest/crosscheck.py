@@ -4,19 +4,19 @@
 and 25 % must be found in 9 and 10 of 10 comparisons. (c) MLPerf LoadGen drives the same endpoint, SingleStream and
 Server, and must agree within 10 % at p50 and 15 % at p99. (d) `wrk` must agree within 15 % on closed-loop throughput.
 
-Reads the model repository; writes `artifacts/results/crosscheck/` and `docs/benchmarks/crosscheck.json`.
+Reads the model repository; writes `artifacts/results/crosscheck/` and `docs/benchmarks/crosscheck.{json,md}`.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from contract import RESULTS, ROOT, shown, to_json, write_whole
+from loadtest.crosscheck_page import TITLES, render
 from loadtest.crosscheck_peers import against_loadgen, against_wrk
 from loadtest.crosscheck_verdicts import against_itself, planted_slowdowns
 from loadtest.environment import environment, pinning
@@ -24,10 +24,10 @@ from loadtest.environment import environment, pinning
 FOLDER = RESULTS / "crosscheck"
 PUBLISHED = ROOT / "docs" / "benchmarks" / "crosscheck.json"
 CHECKS = {
-    "aa": ("(a) A/A", against_itself),
-    "slowdown": ("(b) planted slowdown", planted_slowdowns),
-    "loadgen": ("(c) MLPerf LoadGen", against_loadgen),
-    "wrk": ("(d) wrk", against_wrk),
+    "aa": against_itself,
+    "slowdown": planted_slowdowns,
+    "loadgen": against_loadgen,
+    "wrk": against_wrk,
 }
 
 
@@ -41,10 +41,8 @@ def main(words: Sequence[str]) -> int:
     given = parser.parse_args(words)
     found: dict[str, Any] = {}
     for key in given.checks:
-        title, check = CHECKS[key]
-        print(f"{title} …", file=sys.stderr)
-        found[key] = check(FOLDER / key, given.endpoint, given.comparisons)
-        print(f"{title}: {found[key]['outcome']}: {found[key]['text']}", flush=True)
+        found[key] = CHECKS[key](FOLDER / key, given.endpoint, given.comparisons)
+        print(f"{TITLES[key]}: {found[key]['outcome']}: {found[key]['text']}", flush=True)
     fields = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(("python -m loadtest crosscheck", *words)),
@@ -52,5 +50,6 @@ def main(words: Sequence[str]) -> int:
         "checks": found,
     }
     write_whole(given.output, to_json(fields).encode())
-    print(f"results: {shown(given.output)}")
+    write_whole(given.output.with_suffix(".md"), render(fields).encode())
+    print(f"results: {shown(given.output)} and .md")
     return 0 if all(one["outcome"] in {"pass", "not made"} for one in found.values()) else 1
