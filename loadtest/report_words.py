@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 THROUGHPUT = (
-    "Each line is an endpoint, from one user on the left to the most users on the right; down and to the right is "
-    "better. Whiskers are 95 % intervals, pale lines the other servers. The vertical axis is the {percentile}; both "
+    "Each line is an endpoint, its points the closed loop from one user to the most; down and to the right is better. "
+    " Whiskers are 95 % intervals, pale lines the other servers. The vertical axis is the {percentile}; both "
     "axes are logarithmic."
 )
 QUANTILES = (

@@ -36,6 +36,12 @@ def figures():
 
 
 @pytest.fixture(scope="module")
+def few(figures):
+    """Two endpoints are enough where the page is rendered again and again."""
+    return {**figures, "endpoints": figures["endpoints"][:2], "verdicts": figures["verdicts"][:1]}
+
+
+@pytest.fixture(scope="module")
 def page(figures):
     return render_html(figures)
 
@@ -82,8 +88,9 @@ def test_page_names_every_section_and_links_to_it(page):
 
 
 @pytest.mark.parametrize("section", sorted(SECTIONS))
-def test_page_leaves_out_what_was_not_measured(figures, section):
-    lacking = {**figures, **dict.fromkeys(SECTIONS[section])}
+def test_page_leaves_out_what_was_not_measured(few, section):
+    assert section in Outline(render_html(few)).ids
+    lacking = {**few, **dict.fromkeys(SECTIONS[section])}
     assert section not in Outline(render_html(lacking)).ids
 
 
@@ -100,9 +107,9 @@ def test_page_shows_every_endpoint_with_its_engine(figures, page):
         assert f"{endpoint['server']} ({endpoint['engine']})" in words
 
 
-def test_page_escapes_data(figures):
+def test_page_escapes_data(few):
     hostile = "<script>alert(1)</script>\"'&"
-    text = json.dumps(figures).replace("onnxruntime", json.dumps(hostile)[1:-1])
+    text = json.dumps(few).replace("onnxruntime", json.dumps(hostile)[1:-1])
     found = render_html(json.loads(text))
     assert "<script>alert" not in found
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;" in found
@@ -170,9 +177,9 @@ def test_markdown_has_every_endpoint_and_every_table(figures):
     assert {"glance", "slo", "artifacts", "training", "clients", "points", "verdicts"} <= names
 
 
-def test_an_interrupted_comparison_says_so(figures):
-    assert "was interrupted" in render_html({**figures, "complete": False})
-    assert "was interrupted" not in render_html({**figures, "complete": True})
+def test_an_interrupted_comparison_says_so(few):
+    assert "was interrupted" in render_html({**few, "complete": False})
+    assert "was interrupted" not in render_html({**few, "complete": True})
 
 
 def test_unmeasured_figures_are_not_printed_as_zero(figures):
