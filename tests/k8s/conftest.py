@@ -1,8 +1,9 @@
-"""The overlays as kustomize renders them, once a session."""
+"""The overlays, and variants with the components that no overlay has, as kustomize renders them: once a session."""
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,15 +12,16 @@ from contract import ROOT
 from k8s.cluster import OVERLAYS, render
 
 FOLDERS = sorted(
-    str(path.parent.relative_to(OVERLAYS))
-    for path in OVERLAYS.rglob("kustomization.yaml")
+    str(path.parent.relative_to(ROOT))
+    for folder in (OVERLAYS, Path(__file__).parent / "variants")
+    for path in folder.rglob("kustomization.yaml")
     if "kind: Kustomization" in path.read_text()
 )
 
 
 @cache
 def rendered(folder: str) -> tuple[dict[str, Any], ...]:
-    return tuple(render(OVERLAYS / folder))
+    return tuple(render(ROOT / folder))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

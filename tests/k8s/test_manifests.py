@@ -15,6 +15,7 @@ from serving.server import find_server, list_servers
 
 SERVERS = list_servers()
 OF_OUR_OWN = "serving-comparison-"
+KUSTOMIZATIONS = [*OVERLAYS.rglob("kustomization.yaml"), *(ROOT / "tests" / "k8s" / "variants").rglob("*.yaml")]
 
 
 def pods(manifests: Any) -> list[dict[str, Any]]:
@@ -115,6 +116,12 @@ def test_images_are_pinned(manifests: tuple[dict[str, Any], ...]) -> None:
 def test_objects_are_in_one_namespace(manifests: tuple[dict[str, Any], ...]) -> None:
     namespaces = {m["metadata"].get("namespace") for m in manifests if m["kind"] != "Namespace"}
     assert namespaces == {"serving-comparison"}
+
+
+def test_every_component_is_rendered_somewhere() -> None:
+    used = {line.strip() for path in KUSTOMIZATIONS for line in path.read_text().splitlines() if "components/" in line}
+    there = {path.parent.name for path in (ROOT / "k8s" / "components").glob("*/kustomization.yaml")}
+    assert {line.rpartition("/")[2] for line in used} == there
 
 
 @pytest.mark.parametrize("overlay", sorted(path.parent.name for path in OVERLAYS.glob("*/kustomization.yaml")))
