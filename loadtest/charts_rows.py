@@ -61,7 +61,7 @@ def row_panels(report: Report, styler: Styler, question: Question) -> list[Panel
         return []
     scale = (spanning if question.log else from_zero)(values, LEFT, RIGHT)
     return [
-        Panel(server_title(report, s), _picture(s, found, styler, scale, question))
+        Panel(server_title(report, s), draw(s, found, styler, scale, question.axis))
         for s, found in rows.items()
         if found
     ]
@@ -84,7 +84,8 @@ def _merged(rows: Sequence[Row]) -> list[Row]:
     return merged
 
 
-def _picture(server: str, rows: Sequence[Row], styler: Styler, scale: Scale, question: Question) -> Html:
+def draw(subject: str, rows: Sequence[Row], styler: Styler, scale: Scale, axis: str) -> Html:
+    """The picture of some rows, those of one artifact (or other group) under its name."""
     parts: list[Html] = []
     y = 4.0
     for artifact, group in groupby(rows, key=lambda row: row.artifact):
@@ -93,8 +94,8 @@ def _picture(server: str, rows: Sequence[Row], styler: Styler, scale: Scale, que
         for row in group:
             parts.append(_row(row, y + ROW / 2 - 3, styler(row.protocol, row.artifact), scale))
             y += ROW
-    axis = axis_below(scale, 8, y + 4, question.axis)
-    return picture(y + 42, f"{server}: {question.axis} by endpoint; the figures are in the tables", axis, parts)
+    below = axis_below(scale, 8, y + 4, axis)
+    return picture(y + 42, f"{subject}: {axis} row by row; the figures are in the tables", below, parts)
 
 
 def _row(row: Row, y: float, style: Style, scale: Scale) -> Html:

@@ -1,63 +1,104 @@
-"""The training chapter: execution modes, distribution and inference in process, where they were measured."""
+"""The training chapter: execution modes, distribution and inference in process, where they were measured.
+
+`training_modes` is an object: `headline` (sentences) or `verdicts` (each with `text`), and any number of lists of rows.
+A row names `framework` and `mode`; a figure's unit ends its key, its interval is under the key with `_ci` (`epoch_s`:
+`epoch_ci_s` or `epoch_s_ci`); a mode that could not run has a `reason`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from loadtest.charts import SHAPES, Style, from_zero
+from loadtest.charts_curves import Panel
+from loadtest.charts_rows import LEFT, RIGHT, Dot, Row, draw
 from loadtest.report_format import interval, percent, significant, size
 from loadtest.report_markup import Html, element, join
 from loadtest.report_tables import Cell, Column, Table, to_html
 
 Report = Mapping[str, Any]
+Fields = Mapping[str, Any]
+NAMES = ("framework", "mode", "artifact", "workers", "batch_size")
+"""Keys that say what a row is about: they come first, whatever the order in the file."""
+REASONS = ("reason", "missing")
+PLAIN = ("verdicts", "headline")
+UNITS = (("_per_s", " per s"), ("_ms", ", ms"), ("_s", ", s"), ("_bytes", ""))
 
 
 def modes_section(report: Report) -> Html:
-    """What the verdicts say, then a table for every list of rows that the benchmark wrote."""
+    """What the verdicts say, a chart of the rates, then a table for every list of rows that the benchmark wrote."""
     found = report.get("training_modes") or {}
-    told = [
-        str(verdict.get("text") if isinstance(verdict, Mapping) else verdict)
-        for verdict in found.get("headline") or found.get("verdicts") or []
-    ]
-    words = element("ul", [element("li", sentence) for sentence in told]) if told else Html("")
-    return join([words, [to_html(table) for table in modes_tables(report)]])
+    told = [str(v.get("text") if isinstance(v, Mapping) else v) for key in PLAIN for v in found.get(key) or []]
+    words = element("ul", [element("li", sentence) for sentence in dict.fromkeys(told)]) if told else None
+    return join([words, _chart(report), [to_html(table) for table in modes_tables(report)]])
 
 
 def modes_tables(report: Report) -> list[Table]:
-    """One table for each list of rows: the columns are the keys that the rows have, in their order."""
+    """One table for each list of rows: names first, then every figure that any row has."""
+    return [_table(name, rows) for name, rows in _lists(report).items()]
+
+
+def _lists(report: Report) -> dict[str, list[Fields]]:
     found = report.get("training_modes") or {}
-    lists = {
-        key: rows
-        for key, rows in found.items()
-        if isinstance(rows, list) and rows and key not in ("verdicts", "headline")
-    }
-    return [_table(key, [row for row in rows if isinstance(row, Mapping)]) for key, rows in lists.items()]
+    lists = {key: rows for key, rows in found.items() if isinstance(rows, list) and key not in PLAIN}
+    return {key: list(rows) for key, rows in lists.items() if rows and all(isinstance(row, Mapping) for row in rows)}
 
 
-def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    keys = [
-        key
-        for key in dict.fromkeys(key for row in rows for key in row)
-        if not key.endswith("_ci") and "_ci_" not in key and key != "reason"
-    ]
+def modes_panel(report: Report) -> Panel | None:
+    """Images per second of every mode, with its interval."""
+    rows = [row for found in _lists(report).values() for row in found if row.get("images_per_s") and row.get("mode")]
+    if not rows:
+        return None
+    frameworks = list(dict.fromkeys(str(row.get("framework")) for row in rows))
+    drawn = [_row(row) for name in frameworks for row in rows if str(row.get("framework")) == name]
+    scale = from_zero([v for row in drawn for v in (*(d.value for d in row.dots), *(row.whisker or ()))], LEFT, RIGHT)
+
+    def styled(_protocol: str, framework: str) -> Style:
+        return Style(frameworks.index(framework), SHAPES[frameworks.index(framework) % len(SHAPES)], False)
+
+    return Panel("Steady training", draw("training", drawn, styled, scale, "images per second"))
+
+
+def _row(row: Fields) -> Row:
+    bounds, value = _bounds(row, "images_per_s"), float(row["images_per_s"])
+    told = f"{row.get('framework')} {row['mode']}: {significant(value)} images/s"
+    whisker = (float(bounds[0]), float(bounds[1])) if bounds else None
+    dots = (Dot(value, told),)
+    return Row(str(row.get("framework")), "", str(row["mode"]), dots, significant(value), whisker=whisker)
+
+
+def _chart(report: Report) -> Html | None:
+    panel = modes_panel(report)
+    if panel is None:
+        return None
+    return element(
+        "figure",
+        element("div", element("div", element("h3", panel.title), panel.image, class_="panel"), class_="panels"),
+    )
+
+
+def _table(name: str, rows: Sequence[Fields]) -> Table:
+    present = dict.fromkeys(key for row in rows for key in row if _is_shown(key, rows))
+    keys = [*(key for key in NAMES if key in present), *(key for key in present if key not in NAMES)]
     columns = tuple(Column(_title(key), any(_is_figure(row.get(key)) for row in rows)) for key in keys)
     heads = min(2, len(keys))
     cells = tuple(tuple(_cell(row, key, place == heads - 1) for place, key in enumerate(keys)) for row in rows)
     return Table(f"modes-{name.replace('_', '-')}", _title(name), columns, cells, heads=heads)
 
 
+def _is_shown(key: str, rows: Sequence[Fields]) -> bool:
+    if key in REASONS or key.endswith("_ci") or "_ci_" in key:
+        return False
+    return not any(isinstance(row.get(key), list | dict) for row in rows)
+
+
 def _title(key: str) -> str:
     """`compile_s` → `Compile, s`: the unit in a key becomes the unit in the head."""
     key = key.replace("rss_bytes", "memory_bytes")
-    units = {"s": "s", "ms": "ms", "bytes": "", "per_s": "per s"}
-    for suffix, unit in sorted(units.items(), key=lambda entry: -len(entry[0])):
-        if key.endswith(f"_{suffix}"):
-            words = key.removesuffix(f"_{suffix}").replace("_", " ")
-            return (
-                (f"{words}, {unit}" if unit else words).capitalize()
-                if unit != "per s"
-                else f"{words} per s".capitalize()
-            )
+    for suffix, unit in UNITS:
+        if key.endswith(suffix):
+            return (key.removesuffix(suffix).replace("_", " ") + unit).capitalize()
     return key.replace("_", " ").capitalize()
 
 
@@ -65,27 +106,27 @@ def _is_figure(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _cell(row: Mapping[str, Any], key: str, names_the_row: bool) -> Cell:
+def _cell(row: Fields, key: str, names_the_row: bool) -> Cell:
     value = row.get(key)
     if value is None:
         return Cell("n/a")
     if not _is_figure(value):
         shown = "yes" if value is True else "no" if value is False else str(value)
-        return Cell(shown, detail=str(row.get("reason") or "") if names_the_row else "")
-    bounds = next((row[k] for k in (f"{key}_ci", _with_ci(key)) if isinstance(row.get(k), list)), None)
-    shown = (
-        percent(value)
-        if key.endswith("accuracy")
-        else size(value)
-        if key.endswith("_bytes")
-        else str(value)
-        if isinstance(value, int) and value < 10_000
-        else significant(value)
-    )
-    return Cell(shown, float(value), interval(bounds))
+        reason = next((str(row[name]) for name in REASONS if row.get(name)), "")
+        return Cell(shown, detail=reason if names_the_row else "")
+    return Cell(_figure(key, value), float(value), interval(_bounds(row, key)))
 
 
-def _with_ci(key: str) -> str:
-    """`epoch_s` → `epoch_ci_s`, where the report keeps the interval of a figure."""
-    stem, _, unit = key.rpartition("_")
-    return f"{stem}_ci_{unit}"
+def _figure(key: str, value: float) -> str:
+    if key.endswith("accuracy"):
+        return percent(value)
+    if key.endswith("_bytes"):
+        return size(value)
+    return f"{value:,}" if isinstance(value, int) else significant(value)
+
+
+def _bounds(row: Fields, key: str) -> Sequence[float] | None:
+    """The interval of a figure, wherever the report keeps it: `epoch_ci_s`, `epoch_s_ci`."""
+    unit = next((suffix for suffix, _ in UNITS if key.endswith(suffix)), "")
+    places = (f"{key}_ci", f"{key.removesuffix(unit)}_ci{unit}")
+    return next((row[place] for place in places if isinstance(row.get(place), list)), None)

@@ -11,6 +11,7 @@ import pytest
 from loadtest.charts import Scale, from_zero, spanning, spread
 from loadtest.charts_curves import last_stated, quantile_panels, shown_percentile, throughput_panels
 from loadtest.charts_rows import Question, gap_percentile, gap_rows, memory_row, row_panels
+from loadtest.report_modes import modes_panel, modes_tables
 from loadtest.report_sections import styler_of
 
 FIXTURE = Path(__file__).with_name("report_fixture.json")
@@ -87,3 +88,19 @@ def test_rows_of_one_process_are_merged(figures):
     panels = row_panels(figures, styler_of(figures), Question("memory, MB", memory_row))
     assert "all protocols" in panels[-1].image
     assert "all protocols" not in panels[0].image
+
+
+def test_modes_are_drawn_with_their_intervals_and_named_in_their_table(figures):
+    panel = modes_panel(figures)
+    assert panel.image.count("whisker") == 0  # the fixture's rates have no interval of their own
+    assert "tensorflow xla" in panel.image
+    table = modes_tables(figures)[0]
+    assert [column.name for column in table.columns][:4] == ["Framework", "Mode", "Epoch, s", "Images per s"]
+    (absent,) = [row for row in table.rows if row[1].detail]
+    assert absent[1].detail == "torch.compile needs a C++ compiler: none found"
+    assert {cell.text for cell in absent[2:]} == {"n/a"}
+
+
+def test_modes_are_left_out_where_none_was_measured():
+    assert modes_panel({"training_modes": None}) is None
+    assert modes_tables({}) == []
