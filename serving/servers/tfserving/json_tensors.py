@@ -274,7 +274,8 @@ def flush(doubles: np.ndarray, kind: Kind) -> np.ndarray:
     """Doubles as the kind's type, what is below its smallest normal number as a zero with its sign."""
     with np.errstate(over="ignore", under="ignore"):
         array = doubles.astype(kind.dtype)
-        return np.where(np.abs(array) < SMALLEST[kind.dtype.itemsize], array * 0, array)
+        zero = np.copysign(kind.dtype.type(0), array)
+        return np.where(np.abs(array) < SMALLEST[kind.dtype.itemsize], zero, array)
 
 
 def _show(shape: tuple[int, ...]) -> str:

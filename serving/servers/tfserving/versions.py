@@ -44,6 +44,8 @@ class ServedModel:
 
     config: ModelConfig | None
     versions: dict[int, Version] = field(default_factory=dict)
+    wanted: dict[int, Path] = field(default_factory=dict)
+    """The versions to serve, as the last look at the base path found them."""
     newest: Version | None = None
     """The newest AVAILABLE version: what requests without a version get."""
 
@@ -128,11 +130,11 @@ class Library:
             self._aspire(model, name, {number: found[number] for number in chosen})
 
     async def settle(self) -> dict[str, Status]:
-        """Wait until every model has a version in service or can't have one: those, with the reason."""
+        """Wait until every model has a version in service or can't have one, and nothing is leaving: why they can't."""
         while True:
             waiting = [name for name, model in self.models.items() if model.config is not None and model.newest is None]
             reasons = {name: reason for name in waiting if (reason := self._given_up(name)) is not None}
-            if len(reasons) == len(waiting):
+            if len(reasons) == len(waiting) and not self._unloads:
                 return reasons
             await asyncio.sleep(DRAIN_POLL_S)
 
@@ -156,6 +158,7 @@ class Library:
 
     def _aspire(self, model: ServedModel, name: str, wanted: dict[int, Path]) -> None:
         """Move towards serving exactly `wanted`: load first, unload when the newest wanted one is there."""
+        model.wanted = wanted
         for number, path in wanted.items():
             version = model.versions.get(number)
             if version is None or (version.state == END and (version.dropped or version.path != path)):
@@ -192,14 +195,8 @@ class Library:
             version.servable, version.state, version.error = servable, AVAILABLE, None
             self._choose_newest(model)
             say(f"{name} version {version.number} is available")
-            self._replace(model, name)
+            self._aspire(model, name, model.wanted)  # what it makes superfluous goes without waiting for the next poll
             return
-
-    def _replace(self, model: ServedModel, name: str) -> None:
-        """Unload what the version that just came makes superfluous, without waiting for the next poll."""
-        alive = [v for v in model.versions.values() if v.state in (START, LOADING, AVAILABLE)]
-        chosen = model.config.choose([v.number for v in alive]) if model.config else set()
-        self._aspire(model, name, {v.number: v.path for v in alive if v.number in chosen})
 
     def _choose_newest(self, model: ServedModel) -> None:
         available = [version for version in model.versions.values() if version.state == AVAILABLE]

@@ -45,13 +45,6 @@ class Clients:
     def _ask(self) -> None:
         body = b'{"instances": [1.0, 2.0, 5.0]}'
         request = f"POST {PREDICT} HTTP/1.1\r\nHost: t\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-        while not self._stop.is_set():
-            try:
-                self._ask_on_one_connection(request)
-            except ConnectionRefusedError:
-                return
-
-    def _ask_on_one_connection(self, request: bytes) -> None:
         with socket.create_connection(("127.0.0.1", self._port), timeout=20) as connection:
             while not self._stop.is_set():
                 connection.sendall(request)
