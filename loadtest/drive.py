@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import gevent
 from gevent.pool import Group
 
+from loadtest.quick_socket import QuickSocket
 from loadtest.recorder import FAILED, RIGHT, WRONG, Recorder
 from loadtest.target import Connection, Target
 from loadtest.timer import Timer
@@ -78,7 +79,7 @@ def run_open(load: Load, schedule_ns: Iterable[int], cap: int, keep_going: Calla
     A send is late only by what this process lacks in time; that is the schedule lag. With `cap` requests in flight the
     run ends there and is void.
     """
-    free = [load.target.connection() for _ in range(min(cap, READY_CONNECTIONS))]
+    free = [load.target.connection(QuickSocket) for _ in range(min(cap, READY_CONNECTIONS))]
     connections = list(free)
     for connection in free:
         connection.connect()
@@ -86,7 +87,7 @@ def run_open(load: Load, schedule_ns: Iterable[int], cap: int, keep_going: Calla
 
     def send(intended_ns: int) -> None:
         if not free:
-            connections.append(load.target.connection())
+            connections.append(load.target.connection(QuickSocket))
             free.append(connections[-1])
         connection = free.pop()
         try:

@@ -6,24 +6,52 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
+from typing import Protocol
 
 from loadtest.wire import Answer, BrokenAnswerError
 
 HEAD_LIMIT_BYTES = 65_536
 
 
+class Unblocked(Protocol):
+    """A greenlet's socket, which knows by itself whether something came unasked."""
+
+    unread: bool
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of `data`."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Receive at most `size` bytes."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+Socket = socket.socket | Unblocked
+Opener = Callable[[tuple[str, int], float], Socket]
+
+
+def open_plain(address: tuple[str, int], timeout_s: float) -> socket.socket:
+    """Connect an ordinary socket, which threads use."""
+    sock = socket.create_connection(address, timeout_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
 class Http1Connection:
     """One keep-alive connection, one request at a time; opened on first use, and again after a failure."""
 
-    def __init__(self, host: str, port: int, timeout_s: float = 30.0) -> None:
+    def __init__(self, host: str, port: int, timeout_s: float = 30.0, opened: Opener | None = None) -> None:
         self.address = (host, port)
         self.timeout_s = timeout_s
-        self.sock: socket.socket | None = None
+        self.opened = opened or open_plain
+        self.sock: Socket | None = None
 
     def connect(self) -> None:
         """Open the connection, so that its cost falls outside of the clock."""
-        self.sock = socket.create_connection(self.address, self.timeout_s)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = self.opened(self.address, self.timeout_s)
 
     def close(self) -> None:
         """Close the connection; the next exchange opens another."""
@@ -45,7 +73,7 @@ class Http1Connection:
             self.close()
             raise
 
-    def _read_answer(self, sock: socket.socket) -> Answer:
+    def _read_answer(self, sock: Socket) -> Answer:
         data = sock.recv(65_536)
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > HEAD_LIMIT_BYTES:
@@ -69,14 +97,14 @@ class Http1Connection:
             self.close()
         return Answer(int(data[9:12]), head, body)
 
-    def _fill(self, sock: socket.socket, body: bytes, length: int) -> bytes:
+    def _fill(self, sock: Socket, body: bytes, length: int) -> bytes:
         pieces, missing = [body], length - len(body)
         while missing > 0:
             pieces.append(self._more(sock, "the body"))
             missing -= len(pieces[-1])
         return b"".join(pieces)
 
-    def _chunks(self, sock: socket.socket, data: bytes) -> bytes:
+    def _chunks(self, sock: Socket, data: bytes) -> bytes:
         body = b""
         while True:
             while (end := data.find(b"\r\n")) < 0:
@@ -90,22 +118,15 @@ class Http1Connection:
             data = data[end + 2 + size + 2 :]
 
     @staticmethod
-    def _more(sock: socket.socket, part: str) -> bytes:
+    def _more(sock: Socket, part: str) -> bytes:
         data = sock.recv(262_144)
         if not data:
             raise BrokenAnswerError(f"the server closed the connection within {part}")
         return data
 
 
-def has_unread(sock: socket.socket) -> bool:
+def has_unread(sock: Socket) -> bool:
     """Whether something came on an idle connection, its end or a farewell; never waits."""
-    raw = getattr(sock, "_sock", None)  # gevent's own, which does not block
-    if raw is None:
+    if isinstance(sock, socket.socket):
         return bool(select.select([sock], [], [], 0)[0])
-    try:
-        raw.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+    return sock.unread

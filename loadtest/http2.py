@@ -7,12 +7,10 @@ would be what is measured. A test holds that both get the same answers. Source: 
 
 from __future__ import annotations
 
-import socket
-
 from hpack import Decoder, HPACKError
 
 from loadtest import wire
-from loadtest.http1 import has_unread
+from loadtest.http1 import Opener, Socket, has_unread, open_plain
 from loadtest.wire import Answer, BrokenAnswerError, frame
 
 WINDOW_LIMIT = 2**31 - 1
@@ -21,15 +19,15 @@ WINDOW_LIMIT = 2**31 - 1
 class GrpcConnection:
     """One HTTP/2 connection, one stream at a time; opened on first use, and again after a failure."""
 
-    def __init__(self, host: str, port: int, timeout_s: float = 30.0) -> None:
+    def __init__(self, host: str, port: int, timeout_s: float = 30.0, opened: Opener | None = None) -> None:
         self.address = (host, port)
         self.timeout_s = timeout_s
-        self.sock: socket.socket | None = None
+        self.opened = opened or open_plain
+        self.sock: Socket | None = None
 
     def connect(self) -> None:
         """Open the connection and exchange the settings, so that their cost falls outside of the clock."""
-        self.sock = socket.create_connection(self.address, self.timeout_s)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = self.opened(self.address, self.timeout_s)
         self.decoder = Decoder()
         self.known_blocks: dict[bytes, list[tuple[str, str]]] = {}
         self.waiting = bytearray()

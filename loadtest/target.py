@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from contract import MODEL_REPOSITORY, Manifest, StageError
-from loadtest.http1 import Http1Connection
+from loadtest.http1 import Http1Connection, Opener
 from loadtest.http2 import GrpcConnection
 from loadtest.wire import Answer, grpc_request, http1_request
 from serving.client import difference
@@ -92,10 +92,10 @@ class Target:
     def __post_init__(self) -> None:
         self.heads: dict[bytes, tuple[tuple[str, str], ...]] = {}
 
-    def connection(self, timeout_s: float = 30.0) -> Connection:
-        """A connection of its own for one user."""
+    def connection(self, opened: Opener | None = None, timeout_s: float = 30.0) -> Connection:
+        """A connection of its own for one user, on sockets that `opened` makes (ordinary ones by default)."""
         kind = GrpcConnection if self.endpoint.protocol == "grpc" else Http1Connection
-        return kind(self.endpoint.host, self.endpoint.port, timeout_s)
+        return kind(self.endpoint.host, self.endpoint.port, timeout_s, opened)
 
     def fault(self, index: int, answer: Answer) -> str:
         """Why the answer to request `index` is wrong, or ""; raises ValueError where the server refused."""

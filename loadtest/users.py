@@ -14,6 +14,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from loadtest.drive import Load, Report, run_closed, run_open
+from loadtest.quick_socket import QuickSocket
 from loadtest.scenarios import Burst, Closed, Offline, Open, Scenario, schedule_s
 from serving.server import Endpoint
 
@@ -47,7 +48,7 @@ class EndpointUser(User):
         """Connect before the clock starts."""
         self.shared = type(self).session(self.environment)
         self.number = next(self.shared.numbers)
-        self.connection = self.shared.load.target.connection()
+        self.connection = self.shared.load.target.connection(QuickSocket)
         if isinstance(self.shared.scenario, (Closed, Offline)):
             self.connection.connect()
         self.shared.connected += 1

@@ -22,6 +22,7 @@ from locust.env import Environment
 from contract import StageError, to_json, write_whole
 from loadtest.drive import Load
 from loadtest.plan import Run, Visit, read_plan
+from loadtest.quick_socket import QuickSocket
 from loadtest.rate_search import Search, search_rate, unmet
 from loadtest.recorder import RIGHT, Recorder, write_raw
 from loadtest.resources import between, usage
@@ -174,7 +175,7 @@ def usage_of(visit: Visit) -> Any:
 
 def preflight(target: Target) -> None:
     """Ask every request once and check the answer; the requests' right answers are known from here on."""
-    connection = target.connection()
+    connection = target.connection(QuickSocket)
     try:
         for index, request in enumerate(target.requests):
             fault = target.fault(index, connection.exchange(request))
