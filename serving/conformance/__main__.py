@@ -3,11 +3,11 @@
     python -m serving conformance --url http://127.0.0.1:8000 --api oip-rest --artifact pytorch-onnx
     python -m serving conformance --url 127.0.0.1:8001 --api oip-grpc --artifact pytorch-onnx
     python -m serving conformance --url http://127.0.0.1:8501 --grpc 127.0.0.1:8500 --api tfserving --artifact tensorflow-savedmodel
-    python -m serving conformance --running
+    python -m serving conformance --start
 
-Prints the matrix of MUST, SHOULD and observed; `--json` writes it as `report.json` has it, and `--running`, which takes
-every endpoint that `python -m serving up` started, writes it where the report looks for it. Exit status: 0, 1 where a
-MUST fails, 2 where the server can't be asked.
+Prints the matrix of MUST, SHOULD and observed; `--json` writes it as `report.json` has it. `--start` starts each of our
+servers in turn, `--running` takes those that `python -m serving up` started; both write artifacts/conformance.json,
+where the report looks for it. Exit status: 0, 1 where a MUST fails, 2 where the server can't be asked.
 """  # noqa: E501 - commands are shown as they are typed
 
 from __future__ import annotations
@@ -19,44 +19,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from contract import ARTIFACTS, StageError, shown, to_json, write_whole
-from serving.conformance.exchange import ask
+from serving.conformance.endpoints import examine, examine_started
 from serving.conformance.matrix import matrix, summary
 from serving.conformance.runner import APIS, Verdict, run
 from serving.conformance.signature import find_subject
-from serving.server import Endpoint
 
 CONFORMANCE = ARTIFACTS / "conformance.json"
-API_OF = {
-    ("onnxruntime", "rest"): "oip-rest",
-    ("onnxruntime", "grpc"): "oip-grpc",
-    ("tflite", "rest"): "oip-rest",
-    ("tflite", "grpc"): "oip-grpc",
-    ("tfserving", "rest"): "tfserving",
-    ("torchserve", "rest"): "torchserve",
-}
-"""What a server speaks, by server and protocol; the cases of tfserving and torchserve use both of their ports."""
-
-
-def examine(endpoints: Sequence[Endpoint], repository: Path | None = None) -> list[Verdict]:
-    """Put to every endpoint the cases of the APIs that it speaks."""
-    address_of = {(e.server, e.artifact, e.protocol): e.address for e in endpoints}
-    verdicts = []
-    for endpoint in endpoints:
-        rest, rpc = (address_of.get((endpoint.server, endpoint.artifact, p), "") for p in ("rest", "grpc"))
-        for api in _spoken(endpoint, rest):
-            subject = find_subject(
-                api, endpoint.address if api == "oip-grpc" else rest, rpc, endpoint.artifact, repository
-            )
-            verdicts.append(run(api, subject, endpoint.name, endpoint.engine))
-    return verdicts
-
-
-def _spoken(endpoint: Endpoint, rest: str) -> list[str]:
-    """The APIs of an endpoint; TorchServe's own OIP is held to the protocol where it is switched on."""
-    api = API_OF.get((endpoint.server, endpoint.protocol))
-    offered = endpoint.server == "torchserve" and ask(rest, "GET", "/v2").status == 200
-    second = {"rest": "oip-rest", "grpc": "oip-grpc"}.get(endpoint.protocol) if offered else None
-    return [found for found in (api, second) if found]
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -67,6 +35,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--url", help="the server: http://host:port, or host:port for gRPC")
     asked.add_argument("--running", action="store_true", help="every endpoint that `python -m serving up` started")
+    asked.add_argument("--start", nargs="*", metavar="SERVER", help="start these servers, or all, one after the other")
     parser.add_argument("--api", choices=APIS, help="the protocol to hold the server to; needed with --url")
     parser.add_argument("--artifact", help="the model to use; needed with --url")
     parser.add_argument(
@@ -85,18 +54,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the cases and print the matrix; see the module for the exit status."""
     given = parse(argv)
     try:
-        verdicts = _of_running(given.repository) if given.running else [_of_url(given)]
+        verdicts = _verdicts(given)
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(matrix(verdicts, failures_only=given.failures))
     print()
     print(summary(verdicts))
-    target = given.json or (CONFORMANCE if given.running else None)
+    target = given.json or (None if given.url else CONFORMANCE)
     if target:
         write_whole(target, to_json([verdict.to_json() for verdict in verdicts]).encode())
         print(f"\nverdicts: {shown(target)}")
     return 1 if any(verdict.count("MUST", "fail") for verdict in verdicts) else 0
+
+
+def _verdicts(given: argparse.Namespace) -> list[Verdict]:
+    if given.url:
+        return [_of_url(given)]
+    if given.start is not None:
+        return examine_started(given.start)
+    from serving.up import read_running
+
+    return examine(read_running(), given.repository)
 
 
 def _of_url(given: argparse.Namespace) -> Verdict:
@@ -107,12 +86,6 @@ def _of_url(given: argparse.Namespace) -> Verdict:
     rpc = address if given.api == "oip-grpc" else given.grpc
     subject = find_subject(given.api, address, rpc, given.artifact, given.repository)
     return run(given.api, subject, f"{address}/{given.artifact}")
-
-
-def _of_running(repository: Path | None) -> list[Verdict]:
-    from serving.up import read_running
-
-    return examine(read_running(), repository)
 
 
 if __name__ == "__main__":

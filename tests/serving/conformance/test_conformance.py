@@ -7,10 +7,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import psutil
 import pytest
 
 from serving.__main__ import main as run_serving
-from serving.conformance.__main__ import API_OF, examine, main
+from serving.conformance.__main__ import main
+from serving.conformance.endpoints import API_OF, examine
 from serving.conformance.matrix import matrix, summary
 from serving.conformance.runner import run
 from serving.conformance.signature import find_subject
@@ -136,3 +138,15 @@ def test_serving_passes_flags_on_to_the_suite(capsys):
     argv = ["conformance", "--url", "http://127.0.0.1:9", "--api", "oip-rest", "--artifact", "nosuch"]
     assert run_serving(argv) == 2
     assert "start the server" in capsys.readouterr().err
+
+
+def test_command_starts_a_server_and_stops_it_again(tmp_path, capsys):
+    before = set(psutil.Process().children(recursive=True))
+    assert main(["--start", "tflite", "--failures", "--json", str(tmp_path / "verdicts.json")]) == 0
+    assert {v["api"] for v in json.loads((tmp_path / "verdicts.json").read_text())} == {"oip-rest", "oip-grpc"}
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def test_command_refuses_a_server_that_is_not_ours(capsys):
+    assert main(["--start", "nosuch"]) == 2
+    assert "no server 'nosuch': choose from" in capsys.readouterr().err
