@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,9 @@ def test_delivery_refuses_an_altered_file(tmp_path: Path) -> None:
         (lambda folder: (folder / "1" / "more.bin").write_bytes(b""), "the manifest does not list it"),
     ],
 )
-def test_delivery_refuses_missing_and_unlisted_files(tmp_path: Path, spoil, reason: str) -> None:
+def test_delivery_refuses_missing_and_unlisted_files(
+    tmp_path: Path, spoil: Callable[[Path], object], reason: str
+) -> None:
     source = repository(tmp_path)
     spoil(source / "net-onnx")
     done = deliver(source, tmp_path / "target", "onnx")
