@@ -26,7 +26,9 @@ COALESCED_ROWS = 64
 MAX_WAITING = 8192
 """Most requests that wait for one signature without --enable_batching."""
 INLINE_S = 0.005
-"""A run that takes longer gets a thread, so that the event loop stays awake."""
+"""A signature whose run for one row takes longer at load runs in a thread, so that the event loop stays awake."""
+SLOW_S = 0.05
+"""So does one of whose runs a single one takes that long."""
 
 
 @dataclass(frozen=True)
@@ -62,29 +64,42 @@ class Execution:
         self._model = model
         self._batching = batching
         self._rows = 0
+        self._observe = observe
         trial = _Trial(model, signature)
-        in_thread = trial.slowest_s > INLINE_S
-        self._alone = Batcher(
+        self._shares = batching is not None or trial.rows_are_independent
+        self._in_thread = trial.slowest_s > INLINE_S
+        self._alone, self._shared = self._make_batchers()
+
+    def _make_batchers(self) -> tuple[Batcher, Batcher | None]:
+        """One for runs of single requests, and one for shared runs where requests may share them."""
+        in_thread, observe = self._in_thread, self._watch
+        alone = Batcher(
             self._run_alone, max_batch_size=1, max_queue_size=MAX_WAITING, in_thread=in_thread, observe=observe
         )
-        self._shared: Batcher | None = None
-        if batching is not None:
-            self._shared = Batcher(
-                self._run_padded,
-                max_batch_size=batching.max_batch_size,
-                max_queue_delay_us=batching.batch_timeout_micros,
-                max_queue_size=2**31,  # counted in rows, below
-                in_thread=in_thread,
-                observe=observe,
-            )
-        elif trial.rows_are_independent:
-            self._shared = Batcher(
-                self._run_all,
-                max_batch_size=COALESCED_ROWS,
-                max_queue_size=MAX_WAITING,
-                in_thread=in_thread,
-                observe=observe,
-            )
+        if not self._shares:
+            return alone, None
+        if self._batching is None:
+            size, delay_us, waiting, run = COALESCED_ROWS, 0, MAX_WAITING, self._run_all
+        else:  # what waits is counted in rows, by `_admit`
+            limits, run = self._batching, self._run_padded
+            size, delay_us, waiting = limits.max_batch_size, limits.batch_timeout_micros, 2**31
+        shared = Batcher(
+            run,
+            max_batch_size=size,
+            max_queue_delay_us=delay_us,
+            max_queue_size=waiting,
+            in_thread=in_thread,
+            observe=observe,
+        )
+        return alone, shared
+
+    def _watch(self, rows: int, queued_s: list[float], compute_s: float) -> None:
+        """Count a run; after a slow one go on in threads: what waits in the old queues is still answered from them."""
+        if self._observe is not None:
+            self._observe(rows, queued_s, compute_s)
+        if compute_s > SLOW_S and not self._in_thread:
+            self._in_thread = True
+            self._alone, self._shared = self._make_batchers()
 
     @property
     def busy(self) -> bool:

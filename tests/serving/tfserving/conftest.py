@@ -137,3 +137,19 @@ def launch_embedded(tmp_path: Path) -> Iterator[Callable[..., Embedded]]:
     for running in started:
         running.process.kill()
         running.process.wait()
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., Embedded]:
+    """Start a server with flags; the caller ends it."""
+    return start_embedded
+
+
+@pytest.fixture(scope="session")
+def embedded_odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """A server with the odd model and no other flags."""
+    base = Path(__file__).parent / "models/odd"
+    running = start_embedded(tmp_path_factory.mktemp("odd"), "--model_name=odd", f"--model_base_path={base}")
+    yield running
+    running.process.kill()
+    running.process.wait()
