@@ -11,6 +11,10 @@ TORCH_INDEX_URL ?=
 PROFILE ?= quick
 HOST ?=
 TARGET_MS ?= 5
+WORKERS ?= 2
+RESUME ?=
+OVERLAY ?= local
+export PROFILE KUBECONFIG
 ARTIFACTS_DIR ?= artifacts
 export ARTIFACTS_DIR
 
@@ -20,7 +24,8 @@ MODELS := $(ARTIFACTS_DIR)/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install compare test data train export serve-all smoke loadtest locust report slo crosscheck protos \
+.PHONY: help install compare test data train export serve-all smoke loadtest locust report slo conformance crosscheck \
+	client-speed equal-work bench-servers compare-training train-distributed images test-k8s protos \
 	lint typecheck check clean distclean
 
 help: ## List the targets.
@@ -87,6 +92,42 @@ report: install ## The report from the results that are there.
 
 slo: export ## The highest open-loop rate of each endpoint whose p99 stays under TARGET_MS.
 	@$(PY) -m loadtest slo --target-ms $(TARGET_MS)
+
+conformance: export ## Start each server and hold it to its protocol; the report shows the matrix.
+	@$(PY) -m serving conformance --start
+
+crosscheck: export ## Hold the instrument against itself, MLPerf LoadGen and wrk; writes docs/benchmarks/crosscheck.*.
+	@$(PIP_INSTALL) --quiet $$(grep '^mlcommons-loadgen==' constraints.txt)
+	@$(PY) -m loadtest crosscheck
+
+client-speed: export ## The generator beside a plain FastHttpUser loop.
+	@$(PY) -m loadtest client_speed
+
+equal-work: export ## Rerun the well-known mistake of unequal payloads; writes docs/equal_work.md.
+	@$(PY) -m loadtest equal_work
+
+bench-servers: export ## Our servers beside others and beside the least code that can do it; writes docs/benchmarks/servers.*.
+	@$(PY) -m loadtest.bench_servers
+
+compare-training: $(DATA) ## Every execution mode of both twins over rounds; writes docs/benchmarks/training.json.
+	@$(PY) -m training.compare
+
+train-distributed: train-distributed-tensorflow train-distributed-pytorch ## Both twins on WORKERS=2 processes; RESUME=1 goes on.
+
+train-distributed-%: $(DATA)
+	@$(PY) -m training.distributed $* --workers $(WORKERS) $(if $(RESUME),--resume)
+
+images: export ## Build the images with podman or docker, whichever is there.
+	@$(PY) -m k8s images
+
+k8s-%: install ## On the cluster that KUBECONFIG names, as OVERLAY says: k8s-render k8s-deploy k8s-status k8s-loadtest k8s-delete.
+	@$(PY) -m k8s $* --overlay $(OVERLAY)
+
+test-k8s: export ## The end-to-end test on a real cluster.
+	@$(PY) -m pytest tests/k8s -m cluster
+
+protos: ## Compile serving/protos/*.proto again; needs grpcio-tools.
+	@cd serving/protos && $(abspath $(PY)) -m grpc_tools.protoc -I. --descriptor_set_out=protos.desc *.proto
 
 lint: install ## Check style.
 	@$(VENV)/bin/ruff check && $(VENV)/bin/ruff format --check
