@@ -18,7 +18,10 @@ from k8s import build, cluster, deploy, loadtest
 
 def images_command(arguments: argparse.Namespace) -> None:
     """Build the images (all, or those named) and print how long each took."""
-    for reference, seconds in build.build_images(arguments.names, build.find_builder(os.environ.get("BUILDER"))):
+    wanted = os.environ.get("BUILDER")
+    if not wanted and os.environ.get("OVERLAY") == "ci":
+        wanted = f"{cluster.choose('ci').tool} build"
+    for reference, seconds in build.build_images(arguments.names, build.find_builder(wanted)):
         print(f"{reference}  {seconds:.0f} s")
 
 
