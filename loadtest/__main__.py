@@ -25,11 +25,12 @@ from typing import NoReturn
 
 from contract import StageError, shown
 from loadtest.comparison import Comparison, carry_out
+from loadtest.in_process import measure_missing
 from loadtest.scenarios import PROFILES, at_rate, find_profile
 from serving.repository import read_artifacts
 from serving.server import Endpoint, find_server, list_servers
 
-SUBCOMMANDS = ("summary", "gate", "slo", "crosscheck", "equal_work", "client_speed")
+SUBCOMMANDS = ("summary", "gate", "slo", "crosscheck", "equal_work", "client_speed", "in_process")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,6 +54,7 @@ def _compare(words: Sequence[str]) -> int:
     comparison = Comparison.read(given.resume) if given.resume else _asked(given, words)
     try:
         failed = carry_out(comparison)
+        measure_missing()
     except KeyboardInterrupt:
         print(f"\nkept what was measured: go on with `make loadtest RESUME={comparison.name}`", file=sys.stderr)
         raise

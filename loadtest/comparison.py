@@ -24,6 +24,7 @@ from loadtest.generator import Generator
 from loadtest.hosts import Host, find_hosts, running
 from loadtest.plan import Run, Visit
 from loadtest.scenarios import OPEN_RATE_RPS, Open, Profile, from_fields, to_fields
+from serving.repository import read_samples
 from serving.server import Endpoint
 
 
@@ -58,6 +59,7 @@ class Comparison:
             "scenarios": [to_fields(scenario) for scenario in self.profile.scenarios],
             "attached": [asdict(endpoint) for endpoint in self.attached],
             "environment": environment(server_cpus, client_cpus),
+            "samples_sha256": read_samples().sha256,
         }
         write_whole(self.folder / "comparison.json", to_json(fields).encode())
 
@@ -132,8 +134,11 @@ def _measure(comparison: Comparison, host: Host, visits: list[Visit], on_result:
             for visit in visits
         ]
         generator.carry_out(placed, MODEL_REPOSITORY, on_result)
-    results = {visit.endpoint.name: Path(f"{visit.runs[0].path}.json") for visit in visits}
-    return {name for name, path in results.items() if "preflight_error" in json.loads(path.read_bytes())}
+    results = [json.loads(Path(f"{visit.runs[0].path}.json").read_bytes()) for visit in visits]
+    for result in results:
+        if result.get("samples_sha256", asked["samples_sha256"]) != asked["samples_sha256"]:
+            raise StageError("samples.npz changed during the comparison: begin it again with `make loadtest`")
+    return {result["endpoint"]["name"] for result in results if "preflight_error" in result}
 
 
 def _visit(comparison: Comparison, endpoint: Endpoint, number: int) -> Visit:

@@ -68,7 +68,8 @@ def _figures(made: Sequence[Result]) -> dict[str, Any]:
     opened = made[0]["latency_from_send_ms"] is not None
     return {
         "users": scenario["users"],
-        "rate_rps": scenario.get("rate_rps"),
+        "rate_rps": min((r["scenario"]["rate_rps"] for r in made), default=None) if opened else None,
+        "rate_asked_rps": made[0].get("rate_asked_rps"),
         "seconds": scenario["seconds"],
         "batch": made[0]["batch"],
         "throughput_rps": float(np.mean(throughputs)),

@@ -43,6 +43,9 @@ def _split(metric: Metric, endpoints: Sequence[dict[str, Any]]) -> tuple[dict[st
         values = [run[metric.name] for run in point["runs"]]
         if point["validity"] != "VALID":
             excluded[endpoint["name"]] = "INVALID, " + "; ".join(point["reasons"])
+        elif point["rate_asked_rps"] and point["rate_rps"] < point["rate_asked_rps"]:
+            rates = f"{point['rate_rps']:.0f} requests/s, as it does not keep up with {point['rate_asked_rps']:.0f}"
+            excluded[endpoint["name"]] = f"it was sent {rates}"
         elif any(value is None for value in values):
             excluded[endpoint["name"]] = f"too few requests for {metric.what}"
         else:

@@ -5,6 +5,7 @@ An INVALID point stays in the report, marked; it is never ranked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ LAG_SHARE = 0.10
 CLIENT_CPU_SHARE = 0.90
 STABLE_RATIO = 1.3
 """Largest over smallest of the windows' figures in a stable run."""
+FIGURE = re.compile(r"[\d.,]+")
 WINDOW_ANSWERS = 20
 """Answers that a window needs before it can speak of stability."""
 
@@ -55,14 +57,15 @@ def judge_rounds(runs: Sequence[Judgement]) -> Judgement:
     What differs between and within rounds shows in the intervals; a majority of unstable rounds has no figure to put
     one around.
     """
-    reasons: dict[str, list[int]] = {}
+    reasons: dict[str, tuple[str, list[int]]] = {}
     unstable = [number for number, run in enumerate(runs, 1) if run.unstable]
     for number, run in enumerate(runs, 1):
         for reason in run.reasons:
             if reason.startswith("unstable") and len(unstable) * 2 <= len(runs):
                 continue
-            reasons.setdefault(reason, []).append(number)
-    texts = tuple(f"{reason} (round {', '.join(map(str, numbers))})" for reason, numbers in reasons.items())
+            kind = FIGURE.sub("", reason)  # the same reason, whatever its figures
+            reasons.setdefault(kind, (reason, []))[1].append(number)
+    texts = tuple(f"{reason} (round {', '.join(map(str, numbers))})" for reason, numbers in reasons.values())
     return Judgement(texts, any(run.client_limited for run in runs), bool(unstable))
 
 

@@ -7,9 +7,10 @@ The generator half of `python -m loadtest`; imports gevent and Locust.
 from __future__ import annotations
 
 import gc
+import math
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ from loadtest.users import Session, locust_report, user_class
 from loadtest.wire import BrokenAnswerError
 
 WARM_UP_USERS = 8
+OPEN_SHARE, BURST_SHARE = 0.6, 1.2
+"""Of what the warm-up reached, what the rate of an open loop and of a burst may be."""
 WARM_UP_PIECES = 12
 WARM_UP_GAIN = 1.1
 """A piece of the warm-up that is answered faster than the best before by this factor calls for another."""
@@ -72,28 +75,45 @@ def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
             targets[batch] = _target(visit, repository, batch)
     for target in targets.values():
         preflight(target)
-    warm_up_s = warm_up(environment, targets[1], visit.warm_up_s) if visit.warm_up_s else 0.0
+    warmed_up_s, reached_rps = 0.0, math.inf
+    if visit.warm_up_s:
+        warmed_up_s, reached_rps = warm_up(environment, targets[1], visit.warm_up_s)
     for run in visit.runs:
-        result, table = measure(environment, visit, targets[batch_of(run.scenario)], run.scenario, run.seed)
+        scenario = bearable(run.scenario, reached_rps)
+        result, table = measure(environment, visit, targets[batch_of(scenario)], scenario, run.seed)
         write_raw(Path(run.path + ".npz"), table)
-        write_result(run, {**visit.context, **identity(visit, run), **result, "warm_up_s": warm_up_s})
+        asked = {"warm_up_s": warmed_up_s, "rate_asked_rps": getattr(run.scenario, "rate_rps", None)}
+        write_result(run, {**visit.context, **identity(visit, run), **result, **asked})
     if visit.search is not None:
         find_rate(environment, visit, visit.search, targets[1])
 
 
-def warm_up(environment: Environment, target: Target, piece_s: float) -> float:
-    """Put load on until another piece of it is answered no faster, as a JIT and its caches would;
-    returns the seconds.
+def bearable(scenario: Scenario, reached_rps: float) -> Scenario:
+    """The scenario at a rate that an endpoint which reached so much in its warm-up can bear.
+
+    An endpoint that does not keep up with the common rate is measured at one that it does keep up with, and not ranked
+    with the others: overload would show its queue's limit and nothing else.
+    """
+    if isinstance(scenario, (Open, Burst)):
+        share = BURST_SHARE if isinstance(scenario, Burst) else OPEN_SHARE
+        return replace(scenario, rate_rps=min(scenario.rate_rps, max(1.0, share * reached_rps)))
+    return scenario
+
+
+def warm_up(environment: Environment, target: Target, piece_s: float) -> tuple[float, float]:
+    """Put load on until another piece of it is answered no faster, as a JIT and its caches would.
+
+    Returns the seconds that took, and the most answers per second in a piece.
     """
     best, spent_s = 0.0, 0.0
     for _ in range(WARM_UP_PIECES):
         recorder, _, start_ns = run_once(environment, target, Closed(WARM_UP_USERS, piece_s), seed=0)
         spent_s += piece_s
         right = int((recorder.table(start_ns)["outcome"] == RIGHT).sum())
-        if right <= WARM_UP_GAIN * best:
+        before, best = best, max(best, right)
+        if right <= WARM_UP_GAIN * before:
             break
-        best = right
-    return spent_s
+    return spent_s, best / piece_s
 
 
 def measure(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import psutil
 import pytest
 
 from contract import ROOT
@@ -33,7 +37,7 @@ def command(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
         argv = (sys.executable, "-m", *words)
         return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=timeout)
 
-    run.artifacts = artifacts  # type: ignore[attr-defined]
+    run.artifacts, run.environ = artifacts, environ  # type: ignore[attr-defined]
     return run
 
 
@@ -113,6 +117,27 @@ def test_a_missing_run_is_made_up(compared: Path, command: Command) -> None:
     again = json.loads(lost.read_bytes())
     assert again["seed"] == first["seed"]
     assert again["started"] >= first["started"]
+
+
+def test_an_interrupted_comparison_keeps_its_results(compared: Path, command: Command) -> None:
+    words = ("loadtest", "--profile", "quick", "--servers", "onnxruntime", "--name", "interrupted")
+    (compared.parent / "interrupted").mkdir()
+    shutil.copy(compared / "clients.json", compared.parent / "interrupted")  # the client needs no second look
+    argv = (sys.executable, "-m", *words)
+    with subprocess.Popen(argv, cwd=ROOT, env=command.environ, stderr=subprocess.PIPE, text=True) as process:  # type: ignore[attr-defined]
+        while not list(compared.parent.glob("interrupted/*__*/*.json")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "go on with `make loadtest RESUME=interrupted`" in said
+    assert len(family) >= 2
+    assert not [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    report = json.loads(command("loadtest", "summary").stdout)
+    assert (report["comparison"], report["complete"]) == ("interrupted", False)
+    shutil.rmtree(compared.parent / "interrupted")
 
 
 def test_running_servers_are_attached_to(running: Path, command: Command) -> None:
