@@ -97,7 +97,6 @@ conformance: export ## Start each server and hold it to its protocol; the report
 	@$(PY) -m serving conformance --start
 
 crosscheck: export ## Hold the instrument against itself, MLPerf LoadGen and wrk; writes docs/benchmarks/crosscheck.*.
-	@$(PIP_INSTALL) --quiet $$(grep '^mlcommons-loadgen==' constraints.txt)
 	@$(PY) -m loadtest crosscheck
 
 client-speed: export ## The generator beside a plain FastHttpUser loop.
