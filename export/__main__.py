@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from contract import MODEL_REPOSITORY, MODELS, Manifest, StageError, shown
+from contract import MODEL_REPOSITORY, MODELS, ROOT, Manifest, StageError, shown
 from export.convert import is_fresh
 from export.format import find_format, list_artifacts
 from export.samples import write_samples
@@ -107,8 +107,8 @@ def make(artifact: str, models: Path, repository: Path, bar: tqdm[str]) -> Row:
         return Row(artifact, reason)
     bar.set_postfix_str(artifact)
     started = time.perf_counter()
-    command = [sys.executable, "-m", "export.convert", artifact, str(models), str(repository)]
-    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
+    command = [sys.executable, "-m", "export.convert", artifact, str(models.resolve()), str(repository.resolve())]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started
     if done.returncode == 0:
         return Row(artifact, "made", seconds)

@@ -94,9 +94,7 @@ def gate(artifact: str, format_: Format, trained: Manifest, models: Path, folder
     return describe(artifact, trained, models, folder, parity, accuracy)
 
 
-def describe(
-    artifact: str, trained: Manifest, models: Path, folder: Path, parity: Parity, accuracy: float
-) -> Manifest:
+def describe(artifact: str, trained: Manifest, models: Path, folder: Path, parity: Parity, accuracy: float) -> Manifest:
     """Make the manifest of an artifact that passed."""
     framework, format_name = artifact.split("-", 1)
     return Manifest(

@@ -1,6 +1,6 @@
 """Import TensorFlow without the greetings that its libraries write to stderr; anything else they write is passed on.
 
-    from training.quiet_tensorflow import keras, tf
+from training.quiet_tensorflow import keras, tf
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -49,6 +50,7 @@ PACKAGES = ("torch", "numpy")
 WEIGHTS = "network.pt"
 CHECKPOINT = "checkpoint.pt"
 MODES = ("eager", "compile")
+INFERENCE_MODES = ("eager", "export", "compile")
 LOST_AFTER_S = 60
 """How long a worker waits for another in one exchange."""
 
@@ -67,10 +69,11 @@ def join_workers() -> Workers:
     return workers
 
 
-def make_repeatable(seed: int) -> None:
+def make_repeatable(seed: int, kernels: bool = True) -> None:
     """Seed every generator and allow only deterministic kernels."""
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(kernels)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # that is for finding bugs
 
 
 class Network(nn.Module):
@@ -165,6 +168,7 @@ def make_step(network: nn.Module, optimizer: torch.optim.Optimizer, mode: str) -
     loss_of = nn.CrossEntropyLoss()
     captured = capture(network, mode)
     if distributed.is_initialized():
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view", UserWarning)  # slower, not wrong
         captured = DistributedDataParallel(captured)  # averages the gradients
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -200,6 +204,21 @@ def predict(network: nn.Module, images: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         parts = [served(torch.from_numpy(scale(part))).numpy() for part in np.array_split(images, 10)]
     return np.concatenate(parts)
+
+
+def make_inference(network: nn.Module, mode: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from FP32 images `[b, 28, 28, 1]` to probabilities `[b, 10]`, executed as the mode says."""
+    served: nn.Module = Served(network).eval()
+    if mode == "export":
+        batch = {"image": {0: torch.export.Dim("batch", min=1)}}
+        served = torch.export.export(served, (torch.zeros(2, 28, 28, 1),), dynamic_shapes=batch).module()
+    captured = capture(served, "compile" if mode == "compile" else "eager")
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return np.asarray(captured(torch.from_numpy(images)))
+
+    return answer
 
 
 def save_checkpoint(run: Run, network: nn.Module, optimizer: torch.optim.Optimizer, log: list[Epoch]) -> None:

@@ -9,7 +9,6 @@ manifest. Where TF_CONFIG names a cluster, its workers share each batch; `--repl
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import os
 import sys
@@ -22,6 +21,7 @@ import numpy as np
 
 from contract import Manifest, StageError, shown, write_whole
 from training.hyperparameters import ADAM, Hyperparameters, Run, parse_run
+from training.keras_fit import Fitted
 from training.mnist import INPUT, OUTPUT, Split, read_split, scale
 from training.quiet_tensorflow import keras, tf
 from training.trained import (
@@ -44,6 +44,7 @@ PACKAGES = ("tensorflow", "keras", "numpy")
 WEIGHTS = "network.weights.h5"
 CHECKPOINT = "checkpoint.npz"
 MODES = ("xla", "graph", "eager", "fit")
+INFERENCE_MODES = ("eager", "graph", "xla")
 SIGNATURE = tf.TensorSpec([None, *INPUT.shape[1:]], tf.float32, name=INPUT.name)
 
 Step = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -68,10 +69,11 @@ def join_workers(replicas: int = 1) -> Workers:
     return workers
 
 
-def make_repeatable(seed: int) -> None:
+def make_repeatable(seed: int, kernels: bool = True) -> None:
     """Seed every generator and allow only deterministic kernels."""
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    if kernels:
+        tf.config.experimental.enable_op_determinism()
 
 
 def build_network() -> keras.Model:
@@ -136,17 +138,18 @@ def missing(mode: str) -> str | None:
     return None
 
 
-def capture(step: Step, mode: str) -> Step:
+def capture(step: Step, mode: str) -> Any:
     """Wrap a step for a mode: as Python (`eager`), as a graph (`graph`), compiled (`xla`); Keras wraps for `fit`."""
     if reason := missing(mode):
         raise StageError(f"--mode {mode}: {reason}")
-    if mode in ("eager", "fit"):
+    if mode == "eager":
         return step
-    captured: Step = tf.function(step, jit_compile=mode == "xla", reduce_retracing=True)
-    return captured
+    if mode == "fit":
+        return Fitted(step)
+    return tf.function(step, jit_compile=mode == "xla", reduce_retracing=True)
 
 
-def make_step(network: keras.Model, optimizer: keras.optimizers.Optimizer, mode: str) -> Step:
+def make_step(network: keras.Model, optimizer: keras.optimizers.Optimizer, mode: str) -> Any:
     """Return one step of training, the same in every mode and for any number of workers."""
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     strategy = tf.distribute.get_strategy()
@@ -186,35 +189,21 @@ def train_epoch(step: Step, batches: Batches, order: np.ndarray, title: str) -> 
     return float(loss), float(right) / len(order), time.perf_counter() - started
 
 
-class Fitted(keras.Model):  # type: ignore[misc]
-    """The same step under `keras.fit`, which brings its own loop, graph and compiler."""
-
-    def __init__(self, step: Step) -> None:
-        super().__init__()
-        self.step, self.losses_seen, self.rights_seen = step, keras.metrics.Mean("loss"), keras.metrics.Sum("right")
-        self.compile()
-
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Do one step; Keras calls it."""
-        loss, right = self.step(*data)
-        self.losses_seen.update_state(loss)
-        self.rights_seen.update_state(right)
-        return {"loss": self.losses_seen.result(), "right": self.rights_seen.result()}
-
-    def train_epoch(self, batches: Batches, order: np.ndarray, title: str) -> tuple[float, float, float]:
-        """Do what the function `train_epoch` does."""
-        started = time.perf_counter()
-        bar = with_bar(itertools.count(), title)
-        advance = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: next(bar))
-        figures = self.fit(batches(order), verbose=0, shuffle=False, callbacks=[advance]).history
-        return figures["loss"][0], figures["right"][0] / len(order), time.perf_counter() - started
-
-
 def predict(network: keras.Model, images: np.ndarray) -> np.ndarray:
     """Return the probabilities FP32 `[n, 10]` for uint8 images `[n, 28, 28, 1]`."""
     served = Served(network)
     parts = [served(tf.constant(scale(part)))[OUTPUT.name].numpy() for part in np.array_split(images, 10)]
     return np.concatenate(parts)
+
+
+def make_inference(network: keras.Model, mode: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from FP32 images `[b, 28, 28, 1]` to probabilities `[b, 10]`, executed as the mode says."""
+
+    def answer(image: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(network(image, training=False))
+
+    captured = answer if mode == "eager" else tf.function(answer, jit_compile=mode == "xla")
+    return lambda images: np.asarray(captured(tf.constant(images)))
 
 
 def save_checkpoint(run: Run, network: keras.Model, optimizer: keras.optimizers.Optimizer, log: list[Epoch]) -> None:

@@ -46,7 +46,9 @@ def test_parity_refuses_answers_that_are_no_numbers():
 
 
 def test_compare_refuses_answers_of_another_shape():
-    with pytest.raises(StageError, match=r"a batch of 64 is answered with 'scores' of shape \(1, 4\), expected \(64, 4\)"):
+    with pytest.raises(
+        StageError, match=r"a batch of 64 is answered with 'scores' of shape \(1, 4\), expected \(64, 4\)"
+    ):
         compare(model_that(lambda x: x[:1]), {"x": SCORES}, {"scores": SCORES}, "m")
 
 
