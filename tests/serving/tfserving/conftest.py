@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 CONFORMANCE = Path(__file__).parent / "conformance"
+ODD = Path(__file__).parent / "models/odd"
 ROOT = Path(__file__).parents[3]
 START_TIMEOUT_S = 90
 
@@ -96,13 +97,14 @@ def start_embedded(folder: Path, *flags: str) -> Embedded:
     return running
 
 
-def models_config(models: Path, names: tuple[str, ...] = ("half_plus_two", "two", "multi", "types", "cls")) -> str:
-    """The configuration that the recordings were made with."""
+def models_config() -> str:
+    """The configuration that the recordings were made with, and the odd model."""
     labels = "".join(f'version_labels {{ key: "{k}" value: {v} }} ' for k, v in (("stable", 123), ("canary", 124)))
     extra = {"two": f"model_version_policy {{ all {{}} }} {labels}"}
+    paths = [CONFORMANCE / "models" / name for name in ("half_plus_two", "two", "multi", "types", "cls")]
     rows = (
-        f'config {{ name: "{n}" base_path: "{models / n}" model_platform: "tensorflow" {extra.get(n, "")} }}'
-        for n in names
+        f'config {{ name: "{path.name}" base_path: "{path}" model_platform: "tensorflow" {extra.get(path.name, "")} }}'
+        for path in (*paths, ODD)
     )
     return "model_config_list { " + " ".join(rows) + " }"
 
@@ -111,7 +113,7 @@ def models_config(models: Path, names: tuple[str, ...] = ("half_plus_two", "two"
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
     """The server of the recordings: all models, unavailable labels allowed, monitoring on."""
     folder = tmp_path_factory.mktemp("tfserving")
-    (folder / "models.config").write_text(models_config(CONFORMANCE / "models"))
+    (folder / "models.config").write_text(models_config())
     (folder / "monitoring.config").write_text("prometheus_config { enable: true }")
     running = start_embedded(
         folder,
@@ -143,13 +145,3 @@ def launch_embedded(tmp_path: Path) -> Iterator[Callable[..., Embedded]]:
 def start() -> Callable[..., Embedded]:
     """Start a server with flags; the caller ends it."""
     return start_embedded
-
-
-@pytest.fixture(scope="session")
-def embedded_odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    """A server with the odd model and no other flags."""
-    base = Path(__file__).parent / "models/odd"
-    running = start_embedded(tmp_path_factory.mktemp("odd"), "--model_name=odd", f"--model_base_path={base}")
-    yield running
-    running.process.kill()
-    running.process.wait()

@@ -84,7 +84,7 @@ def reload(channel: grpc.Channel, models: dict[str, str]) -> tuple[str, str, Any
 
 
 def main(port: str) -> None:
-    paths = {name: str(FOLDER / "models" / name) for name in ALL}
+    paths = {name: str(FOLDER / "models" / name) for name in ALL} | {"odd": str(FOLDER.parent / "models/odd")}
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         for case in CASES:
             if not case["name"].startswith("grpc_reload"):

@@ -102,21 +102,21 @@ SHAPES = [(), (25,), (5, 5), (1, 1, 5, 5, 1), (1, 0, 5, 1), (1, 5, 5, 0), (1, 5,
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_no_shape_ends_the_process(embedded_odd: Any, shape: tuple[int, ...]) -> None:
-    status, _ = embedded_odd.post(ODD, {"inputs": np.ones(shape).tolist()})
+def test_no_shape_ends_the_process(embedded: Any, shape: tuple[int, ...]) -> None:
+    status, _ = embedded.post(ODD, {"inputs": np.ones(shape).tolist()})
     assert status in (200, 400)
-    assert embedded_odd.post(ODD, {"instances": [IMAGE]}) == (200, {"predictions": [324.0]})
+    assert embedded.post(ODD, {"instances": [IMAGE]}) == (200, {"predictions": [324.0]})
 
 
-def test_a_wrong_rank_is_refused_in_the_kernel_s_words(embedded_odd: Any) -> None:
-    status, answer = embedded_odd.post(ODD, {"inputs": np.ones((1, 25)).tolist()})
+def test_a_wrong_rank_is_refused_in_the_kernel_s_words(embedded: Any) -> None:
+    status, answer = embedded.post(ODD, {"inputs": np.ones((1, 25)).tolist()})
     assert status == 400
     assert answer["error"].startswith("convolution input must be 4-dimensional: [1,25]\n\t [[{{node ")
 
 
-def test_rows_that_depend_on_each_other_run_alone(embedded_odd: Any) -> None:
+def test_rows_that_depend_on_each_other_run_alone(embedded: Any) -> None:
     request = (ODD, {"signature_name": "total", "instances": [2.0]})
-    assert [answer["predictions"] for _, answer, _ in pipelined(embedded_odd, [request] * 12)] == [[1.0]] * 12
+    assert [answer["predictions"] for _, answer, _ in pipelined(embedded, [request] * 12)] == [[1.0]] * 12
 
 
 def spin(turns: int) -> dict[str, Any]:
