@@ -11,9 +11,10 @@ from hpack import Decoder, HPACKError
 
 from loadtest import wire
 from loadtest.http1 import Opener, Socket, has_unread, open_plain
-from loadtest.wire import Answer, BrokenAnswerError, frame
+from loadtest.wire import Answer, BrokenAnswerError, UnprocessedError, frame
 
 WINDOW_LIMIT = 2**31 - 1
+REFUSED_STREAM = 7
 
 
 class GrpcConnection:
@@ -59,7 +60,12 @@ class GrpcConnection:
             if self.sock is None or self.going_away:
                 self.close()
                 self.connect()
-            return self._call(*request)
+            try:
+                return self._call(*request)
+            except UnprocessedError:  # every gRPC client sends it again by itself, once; the clock goes on
+                self.close()
+                self.connect()
+                return self._call(*request)
         except BaseException:  # a killed user leaves half an answer behind as well
             self.close()
             raise
@@ -191,11 +197,13 @@ class GrpcConnection:
             elif stream == self.stream:
                 self.stream_window += int.from_bytes(payload, "big")
         elif kind == wire.RST_STREAM and stream == self.stream:
-            raise BrokenAnswerError(f"the server reset the stream, code {int.from_bytes(payload, 'big')}")
+            code = int.from_bytes(payload, "big")
+            refused = UnprocessedError if code == REFUSED_STREAM else BrokenAnswerError
+            raise refused(f"the server reset the stream, code {code}")
         elif kind == wire.GOAWAY:
             self.going_away = True
             if int.from_bytes(payload[:4], "big") & WINDOW_LIMIT < self.stream:
-                raise BrokenAnswerError(f"the server went away, code {int.from_bytes(payload[4:8], 'big')}")
+                raise UnprocessedError(f"the server went away, code {int.from_bytes(payload[4:8], 'big')}")
 
     def _send(self, data: bytes) -> None:
         assert self.sock is not None

@@ -29,6 +29,10 @@ class BrokenAnswerError(Exception):
     """The bytes that came back are no answer."""
 
 
+class UnprocessedError(BrokenAnswerError):
+    """The server says that it has not looked at the request: sending it again can't do it twice (RFC 9113, 8.7)."""
+
+
 def http1_request(path: str, headers: Mapping[str, str], body: bytes, host: str) -> bytes:
     """The bytes of one POST with Content-Length on a connection that stays open."""
     lines = [f"POST {path} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
