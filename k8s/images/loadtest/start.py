@@ -24,12 +24,12 @@ ENDPOINTS = ARTIFACTS / "endpoints.json"
 
 
 def write_endpoints() -> None:
-    """Write every endpoint of the cluster; SERVERS keeps some, ENGINES (JSON) says how a server is provided."""
+    """Write every endpoint; SERVERS keeps some, ENGINES (JSON) names the engine where it is not our own build."""
     repository, engines = read_artifacts(), json.loads(os.environ.get("ENGINES", "{}"))
     endpoints = []
     for server in map(find_server, os.environ.get("SERVERS", "").split() or list_servers()):
         artifacts = {name: m for name, m in repository.items() if m.format in server.formats}
-        engine = engines.get(server.name, server.engines[-1])
+        engine = engines.get(server.name) or next(e for e in reversed(server.engines) if e != "docker")
         endpoints += server.endpoints(artifacts, server.ports, engine, host=server.name)
     write_whole(ENDPOINTS, to_json([asdict(endpoint) for endpoint in endpoints]).encode())
 
