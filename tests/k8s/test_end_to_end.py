@@ -26,7 +26,7 @@ from k8s.cluster import NAMESPACE, Cluster, choose
 from k8s.deploy import deploy, wait_ready
 from k8s.loadtest import run_loadtest
 from loadtest.plan import Run, Visit, write_plan
-from loadtest.scenarios import Open
+from loadtest.scenarios import Closed, Open, Scenario
 from loadtest.summary import find_comparison
 from serving.server import Endpoint, find_server, list_servers
 
@@ -73,10 +73,8 @@ def wait_until(condition: Callable[[], Any], timeout_s: float) -> float:
 
 
 @contextmanager
-def load(
-    cluster: Cluster, folder: Path, seconds: float, *names: str, rate_rps: float = RATE_RPS
-) -> Iterator[dict[str, Any]]:
-    """Put an open-loop load on endpoints during the block; afterwards what is yielded has the results by name."""
+def load(cluster: Cluster, folder: Path, scenario: Scenario, *names: str) -> Iterator[dict[str, Any]]:
+    """Put load on endpoints during the block; afterwards what is yielded has the results by name."""
     results: dict[str, Any] = {}
     running = []
     for number, name in enumerate(names):
@@ -84,14 +82,14 @@ def load(
         port = find_server(server).ports[find_server(server).protocols[protocol]]
         endpoint = Endpoint(server, artifact, protocol, port, f"{server}.{NAMESPACE}")
         path, plan = str(folder / name.replace("/", "__")), folder / f"{number}.json"
-        write_plan(plan, MODEL_REPOSITORY, [Visit(endpoint, (Run(Open(rate_rps, seconds), 1, 1, path),))])
+        write_plan(plan, MODEL_REPOSITORY, [Visit(endpoint, (Run(scenario, 1, 1, path),))])
         argv = (str(cluster.tool), "exec", sys.executable, "-m", "loadtest.locustfile", str(plan))
         running.append(subprocess.Popen(argv, cwd=ROOT))
     try:
         time.sleep(5)
         yield results
         for process in running:
-            assert process.wait(timeout=seconds + 60) == 0
+            assert process.wait(timeout=scenario.seconds + 60) == 0
         for name in names:
             results[name] = json.loads((folder / f"{name.replace('/', '__')}.json").read_bytes())
     finally:
@@ -185,7 +183,7 @@ def test_load_test_finds_no_fault(cluster: Cluster, deployed: dict[str, float]) 
 def test_rolling_update_loses_no_request(cluster: Cluster, deployed: dict[str, float], tmp_path: Path) -> None:
     image = model_image(tmp_path, cluster, "second", second_version)
     assert served_versions(cluster) == ["1"]
-    with load(cluster, tmp_path, 45, REST, GRPC) as results:
+    with load(cluster, tmp_path, Open(RATE_RPS, 45), REST, GRPC) as results:
         began_s = time.monotonic()
         set_models(cluster, image)
         wait_ready(cluster, ["onnxruntime"], began_s, 120)
@@ -199,7 +197,7 @@ def test_rolling_update_loses_no_request(cluster: Cluster, deployed: dict[str, f
 def test_broken_version_never_becomes_ready(cluster: Cluster, deployed: dict[str, float], tmp_path: Path) -> None:
     image = model_image(tmp_path, cluster, "broken", wrong_sha256)
     before = served_versions(cluster)
-    with load(cluster, tmp_path, 30, REST) as results:
+    with load(cluster, tmp_path, Open(RATE_RPS, 30), REST) as results:
         set_models(cluster, image)
         with pytest.raises(StageError, match=r"sha256 .*the manifest says 000000000000"):
             wait_ready(cluster, ["onnxruntime"], time.monotonic(), 15)
@@ -214,7 +212,7 @@ def test_broken_version_never_becomes_ready(cluster: Cluster, deployed: dict[str
 def test_killed_server_comes_back(cluster: Cluster, deployed: dict[str, float], tmp_path: Path) -> None:
     keep_replicas(cluster, 2)
     wait_until(lambda: replicas(cluster) == 2, 60)
-    with load(cluster, tmp_path, 30, REST) as results:
+    with load(cluster, tmp_path, Open(RATE_RPS, 30), REST) as results:
         pod = cluster.get("pods", "-l", "app.kubernetes.io/name=onnxruntime")[0]
         os.kill(process_in(pod).pid, signal.SIGKILL)
         wait_until(lambda: replicas(cluster) == 1, 20)
@@ -231,7 +229,7 @@ def test_drain_is_held_by_the_disruption_budget(cluster: Cluster, deployed: dict
     node = cluster.get("nodes")[0]["metadata"]["name"]
     select = ("--pod-selector=app.kubernetes.io/name=onnxruntime", "--delete-emptydir-data", "--timeout=20s")
     try:
-        with load(cluster, tmp_path, 40, REST) as results:
+        with load(cluster, tmp_path, Open(RATE_RPS, 40), REST) as results:
             with pytest.raises(StageError, match="disruption budget"):
                 cluster.run("drain", node, *select)
             assert replicas(cluster) == 1
@@ -246,7 +244,7 @@ def test_drain_is_held_by_the_disruption_budget(cluster: Cluster, deployed: dict
 def test_autoscaler_goes_up_and_down(cluster: Cluster, deployed: dict[str, float], tmp_path: Path) -> None:
     keep_replicas(cluster, 1)
     wait_until(lambda: replicas(cluster) == 1, 180)
-    with load(cluster, tmp_path, 75, REST, rate_rps=1200):
+    with load(cluster, tmp_path, Closed(16, 75), REST):
         up_s = wait_until(lambda: replicas(cluster) >= 2, 75)
         most = replicas(cluster)
     down_s = wait_until(lambda: replicas(cluster) == 1, 240)
