@@ -4,7 +4,7 @@
 
 Both are a `report.json`. Exits 1 on a significant regression beyond the bound, 0 on none, 2 where the input can't tell.
 Compared are, for each endpoint that both have, throughput with 32 users (or the most there are) and the median latency
-of a single user; each by Welch's interval on the logarithms of the rounds, all holding together at 95 % (Bonferroni).
+of a single user; each by Welch's interval on the logarithms of the rounds, all holding together at 99 % (Bonferroni).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A verdict is an interval for the ratio of two endpoints' figures. The unit of replication is the round, in which both
 were measured in random order, each on a freshly started server: logarithms, round effect taken out, Student's t. Few
 rounds say little about an endpoint's variance, so with four endpoints or more each variance is moderated by those of
-all (empirical Bayes: Smyth 2004, doi 10.2202/1544-6115.1027). All intervals hold together at 95 % (Bonferroni over
+all (empirical Bayes: Smyth 2004, doi 10.2202/1544-6115.1027). All intervals hold together at 99 % (Bonferroni over
 every pair that the report compares).
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from loadtest.moments import fit_prior
 from loadtest.statistics import student_quantile
 
-ERROR_RATE = 0.05
+ERROR_RATE = 0.01
 MODERATED_FROM = 4
 """Endpoints from which on the variances are moderated by each other."""
 TINY_VARIANCE = 1e-5
