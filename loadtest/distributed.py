@@ -11,8 +11,7 @@ import locust  # noqa: F401 -- patches the sockets, so it comes first
 import io
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ from loadtest import visits
 from loadtest.plan import Run, Visit, read_plan
 from loadtest.recorder import write_raw
 from loadtest.result import measured
-from loadtest.scenarios import Closed, Offline, Scenario, from_fields, to_fields
+from loadtest.scenarios import Closed, Scenario, from_fields, to_fields
+from loadtest.shares import gathered, share_of
 from loadtest.target import Target, build_target
 from serving.server import Endpoint
 
@@ -54,23 +54,6 @@ def carry_out(plan: Path, workers: int) -> int:
     finally:
         runner.quit()
     return failed
-
-
-def share_of(scenario: Scenario, worker: int, workers: int) -> Scenario | None:
-    """One worker's part: its users of a closed loop, all of an open one (whose rate is shared), None for none."""
-    if isinstance(scenario, Offline):
-        return scenario if worker == 0 else None
-    if isinstance(scenario, Closed):
-        users = scenario.users // workers + (worker < scenario.users % workers)
-        return replace(scenario, users=users) if users else None
-    return scenario
-
-
-def gathered(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The rows of all workers in the order of their intended sends, each worker's times from its own start."""
-    table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = np.argsort(table["intended_us"], kind="stable")
-    return {name: column[order] for name, column in table.items()}
 
 
 def _wait_for_workers(runner: MasterRunner, workers: int) -> None:
