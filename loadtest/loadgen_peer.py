@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from contract import MODEL_REPOSITORY, StageError
-from loadtest.target import Target, build_target
+from loadtest.target import Connection, Target, build_target
 from serving.server import Endpoint
 
 THREADS = 16
@@ -28,48 +28,57 @@ PERCENTILE = re.compile(r"^(50|99)\.00 percentile latency \(ns\)\s*:\s*(\d+)", r
 
 
 @dataclass
-class Senders:
-    """Threads that each have a connection and answer LoadGen's queries from a queue."""
+class Carrier:
+    """Carries LoadGen's queries over the wire: each where LoadGen calls, or by threads that each have a connection."""
 
     loadgen: Any
     target: Target
-    count: int
     waiting: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     faults: list[str] = field(default_factory=list)
 
-    def start(self) -> list[threading.Thread]:
-        """Start every sender."""
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self.count)]
+    def __post_init__(self) -> None:
+        self.own = self.target.connection()
+        self.own.connect()
+
+    def carry_here(self, samples: Any) -> None:
+        """Answer a query before returning: LoadGen has one out at a time."""
+        for sample in samples:
+            self._carry(self.own, sample.id, sample.index)
+
+    def hand_on(self, samples: Any) -> None:
+        """Give a query to the next free thread: LoadGen goes on with its schedule."""
+        for sample in samples:
+            self.waiting.put((sample.id, sample.index))
+
+    def start(self, count: int) -> list[threading.Thread]:
+        """Start the threads."""
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in threads:
             thread.start()
         return threads
-
-    def issue(self, samples: Any) -> None:
-        """Take a query from LoadGen."""
-        for sample in samples:
-            self.waiting.put((sample.id, sample.index))
 
     def _work(self) -> None:
         connection = self.target.connection()
         connection.connect()
         while (query := self.waiting.get()) is not None:
-            number, index = query
-            answer = connection.exchange(self.target.requests[index])
-            self.loadgen.QuerySamplesComplete([self.loadgen.QuerySampleResponse(number, 0, 0)])
-            if fault := self.target.fault(index, answer):
-                self.faults.append(fault)
+            self._carry(connection, *query)
         connection.close()
+
+    def _carry(self, connection: Connection, number: int, index: int) -> None:
+        answer = connection.exchange(self.target.requests[index])
+        self.loadgen.QuerySamplesComplete([self.loadgen.QuerySampleResponse(number, 0, 0)])
+        if fault := self.target.fault(index, answer):
+            self.faults.append(fault)
 
 
 def measure(endpoint: Endpoint, scenario: str, rate_rps: float, seconds: float, folder: Path) -> dict[str, Any]:
-    """Let LoadGen measure `endpoint`; raises StageError where an answer is wrong or LoadGen's summary
-    has no figures.
-    """
+    """Let LoadGen measure `endpoint`; raises StageError where an answer is wrong or the summary has no figures."""
     loadgen = _import_loadgen()
     target = build_target(endpoint, MODEL_REPOSITORY)
-    senders = Senders(loadgen, target, 1 if scenario == "single_stream" else THREADS)
-    threads = senders.start()
-    sut = loadgen.ConstructSUT(senders.issue, lambda: None)
+    carrier = Carrier(loadgen, target)
+    alone = scenario == "single_stream"
+    threads = [] if alone else carrier.start(THREADS)
+    sut = loadgen.ConstructSUT(carrier.carry_here if alone else carrier.hand_on, lambda: None)
     library = loadgen.ConstructQSL(len(target.requests), len(target.requests), lambda _: None, lambda _: None)
     folder.mkdir(parents=True, exist_ok=True)
     log = loadgen.LogSettings()
@@ -80,9 +89,11 @@ def measure(endpoint: Endpoint, scenario: str, rate_rps: float, seconds: float, 
     loadgen.DestroyQSL(library)
     loadgen.DestroySUT(sut)
     for _ in threads:
-        senders.waiting.put(None)
-    if senders.faults:
-        raise StageError(f"{endpoint.name}: wrong answer under LoadGen: {senders.faults[0]}")
+        carrier.waiting.put(None)
+    for thread in threads:
+        thread.join()
+    if carrier.faults:
+        raise StageError(f"{endpoint.name}: wrong answer under LoadGen: {carrier.faults[0]}")
     return read_summary(folder / "mlperf_log_summary.txt")
 
 
