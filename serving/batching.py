@@ -8,7 +8,6 @@ thread of its own, so that health checks stay alive.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,14 +17,10 @@ from typing import Any
 import numpy as np
 
 from contract import Tensors
+from serving.batch_crowd import Crowd
 from serving.batch_request import DeadlineExceeded, Outputs, QueueFull, Run, Waiting, run_alone, run_together
 
 __all__ = ["Batcher", "DeadlineExceeded", "Observe", "Outputs", "QueueFull", "Run"]
-
-CROWD_ROUNDS = 6
-"""Rounds of the event loop that may bring nothing while a crowd's next requests are on their way."""
-CROWD_SHARE = 0.5
-"""Of the last run's time: the longest that these rounds may take."""
 
 Observe = Callable[[int, list[float], float], None]
 """Told after each run: rows, the seconds each request had queued, seconds of compute."""
@@ -63,8 +58,8 @@ class Batcher:
         self._busy = False  # a run or a look at the queue is under way or scheduled
         self._timer: asyncio.TimerHandle | None = None
         self._last_requests = 0
-        self._last_compute_s = 0.0
-        self._seen = self._empty_rounds = 0
+        self._seen = 0
+        self._crowd = Crowd()
         self._last_end_s = 0.0
 
     def submit(
@@ -85,6 +80,7 @@ class Batcher:
             queue = self._queues[key] = deque()
         queue.append(waiting)
         self._waiting += 1
+        self._crowd.last_arrival_s = waiting.submitted_s
         if not self._busy:
             self._busy = True
             waiting.future.get_loop().call_soon(self._next)
@@ -152,17 +148,9 @@ class Batcher:
         return batch
 
     def _more_arrive(self) -> bool:
-        """Whether the loop's last round brought requests, so that its next may: what is on its way costs no wait.
-
-        After a crowd (the last run had several requests) a few rounds may bring nothing, for as long as a fraction of
-        that run: gRPC requests come through threads of its own, one step a round.
-        """
-        self._empty_rounds = 0 if self._waiting > self._seen else self._empty_rounds + 1
-        self._seen = self._waiting
-        crowd = self._last_requests > 1 and time.perf_counter() - self._last_end_s < CROWD_SHARE * self._last_compute_s
-        if self._waiting < self._max_rows and self._empty_rounds < (CROWD_ROUNDS if crowd else 1):
-            if self._empty_rounds:
-                os.sched_yield()
+        """Whether to give the loop another round before the run: more came in the last, or a crowd's rest is due."""
+        grown, self._seen = self._waiting > self._seen, self._waiting
+        if self._waiting < self._max_rows and (grown or self._crowd.is_due(self._waiting)):
             return True
         self._seen = 0
         return False
@@ -224,8 +212,8 @@ class Batcher:
             else:
                 waiting.answer(result, began_s, compute_s, rows)
         self._last_requests = len(batch)
+        self._crowd.ran(len(batch))
         self._last_end_s = began_s + compute_s
-        self._last_compute_s = compute_s
         if self._observe is not None:
             self._observe(rows, [began_s - waiting.submitted_s for waiting in batch], compute_s)
         if self._waiting:

@@ -94,6 +94,10 @@ class Models:
             raise Refusal(404, f"unknown model {name!r}: these are ready: {ready}")
         return hosted
 
+    def is_served(self, hosted: Hosted) -> bool:
+        """Whether requests without a version still go there."""
+        return self._routes.get((hosted.name, None)) is hosted
+
     def versions(self, name: str) -> list[str]:
         """The versions of a model that are ready, oldest first."""
         return sorted(self._served.get(name, {}), key=int)

@@ -65,6 +65,7 @@ class Signature:
         self.outputs = {spec.name: spec for spec in outputs}
         self.batches = all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))
         """Whether every tensor has a free first dimension, so that requests can be joined."""
+        self.has_bytes = any(spec.datatype == "BYTES" for spec in (*inputs, *outputs))
         self.layouts: dict[bytes, Any] = {}
         """What `oip_json` remembers of requests for this model."""
 

@@ -94,6 +94,23 @@ def test_timing_comes_as_parameters_and_as_metadata(channel: Any) -> None:
     assert any(key == "server-timing" and "compute;dur=" in value for key, value in done.trailing_metadata())
 
 
+def test_remembered_requests_are_answered_from_their_own_numbers(channel: Any) -> None:
+    for factor in (1, 2, 3):
+        message = request(raw_input_contents=[(factor * X).tobytes()])
+        answer = Response.FromString(call(channel, SERVICE + "ModelInfer", message))
+        np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], np.float32), 2 * factor * X.ravel())
+        assert (answer.model_name, answer.outputs[0].name) == ("double", "y_FP32")
+        assert list(answer.outputs[0].shape) == [1, 4]
+
+
+def test_memory_is_not_fooled_by_an_unknown_field_at_the_end(channel: Any) -> None:
+    decoy = b"\x7a\x12\x3a\x10"  # field 15, unknown, holding what looks like raw_input_contents
+    for factor in (1, 2):
+        raw = request(raw_input_contents=[X.tobytes()]).SerializeToString()
+        answer = Response.FromString(call(channel, SERVICE + "ModelInfer", raw + decoy + (factor * X).tobytes()))
+        np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], np.float32), 2 * X.ravel())
+
+
 @pytest.mark.parametrize("service", ["", "inference.GRPCInferenceService"])
 def test_health_is_serving(channel: Any, service: str) -> None:
     answer = call(channel, "/grpc.health.v1.Health/Check", StringValue(value=service))
