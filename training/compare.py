@@ -1,16 +1,17 @@
 """Compare the execution modes of both twins, and each with the loop that articles show.
 
-A round measures every mode once, in random order, each in a process of its own (training.measure), to the test
-accuracy 98 %. Writes `artifacts/results/training.json` after each measurement, so an interrupted comparison keeps what
-it has, and prints the table. `--publish` copies it to `docs/benchmarks/training.json`.
+First the steps of each mode to 98 % test accuracy are counted, then rounds measure its seconds per step: every mode
+once a round, in random order, each in a process of its own (training.measure). Seconds to 98 % are steps times seconds
+per step. Writes `artifacts/results/training.json` after each measurement, so an interrupted comparison keeps what it has,
+and prints the table; `--publish` copies it to `docs/benchmarks/training.json`.
 
-    python -m training.compare [--rounds 3 --seed 1 --frameworks tensorflow pytorch]
+    python -m training.compare [--rounds 3 --seed 1 --frameworks tensorflow pytorch --publish]
 
-The JSON is the `training_modes` of the report: `modes[]` (framework, mode, seconds_to_target, seconds_per_epoch,
-images_per_s, first_step_s, peak_rss_bytes, test_accuracy: medians; `speedup`: the reference's seconds_to_target
-divided by this one's, median over the rounds that have both; `runs[]`: the figures of each round; `missing`: why there
-are none), `inference[]` (framework, mode, batch_size, latency_p50_ms, samples_per_s, first_s), `environment`. Verdicts
-are made from `runs` by loadtest.
+The JSON is the `training_modes` of the report: `modes[]` (framework, mode, steps_to_target, seconds_to_target,
+seconds_per_epoch, images_per_s, first_step_s, peak_rss_bytes, test_accuracy: medians; `speedup`: the reference's
+seconds_to_target divided by this one's, median over the rounds; `runs[]`: the figures of each round; `missing`: why
+there are none), `inference[]` (framework, mode, batch_size, latency_p50_ms, samples_per_s, first_s, runs[]),
+`environment`. Verdicts are made from `runs` by loadtest.
 """
 
 from __future__ import annotations
@@ -38,16 +39,8 @@ from training.measure import REFERENCE
 # Spelled out here because asking the twins would import both frameworks; a test holds the lists together.
 MODES = {"tensorflow": ("xla", "graph", "eager", "fit"), "pytorch": ("eager", "compile")}
 INFERENCE_MODES = {"tensorflow": ("eager", "graph", "xla"), "pytorch": ("eager", "export", "compile")}
-FIGURES = (
-    "seconds_to_target",
-    "seconds_to_target_with_first_step",
-    "steps_to_target",
-    "seconds_per_epoch",
-    "images_per_s",
-    "first_step_s",
-    "peak_rss_bytes",
-    "test_accuracy",
-)
+COUNTED = ("steps_to_target", "test_accuracy", "peak_rss_bytes")
+TIMED = ("seconds_to_target", "seconds_per_epoch", "images_per_s", "first_step_s")
 RESULT = RESULTS / "training.json"
 PUBLISHED = ROOT / "docs" / "benchmarks" / "training.json"
 
@@ -60,7 +53,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the order of the modes")
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS)
     parser.add_argument("--target-accuracy", type=float, default=0.98)
-    parser.add_argument("--prefix", default="", help="put before each measurement's command, e.g. 'taskset -c 0,1'")
+    parser.add_argument("--steps", type=int, default=200, help="of one timed stretch")
+    parser.add_argument("--keep-counts", action="store_true", help="take the steps to the target from the last result")
+    parser.add_argument("--prefix", default="", help="put before each timed command, e.g. 'taskset -c 0,1'")
     parser.add_argument("--publish", action="store_true", help=f"write {shown(PUBLISHED)} as well")
     given = parser.parse_args(argv)
     try:
@@ -76,32 +71,41 @@ def main(argv: list[str] | None = None) -> int:
 
 def compare(given: argparse.Namespace) -> dict[str, Any]:
     """Measure everything; keep the result after each measurement."""
-    plan = planned(given)
+    counts: list[dict[str, Any]] = read_counts(given) if given.keep_counts else []
     runs: list[dict[str, Any]] = []
     inference: list[dict[str, Any]] = []
     result: dict[str, Any] = {}
+    kept = {"count": counts, "speed": runs, "inference": inference}
     started = environment(given)
-    with tqdm(plan, desc="compare-training", unit="run", leave=False) as bar:
+    with tqdm(planned(given, counts), desc="compare-training", unit="run", leave=False) as bar:
         for number, framework, mode, kind in bar:
-            bar.set_postfix_str(f"{framework} {mode} {kind}")
-            seen = measure(framework, mode, kind, given)
-            if kind == "training":
-                runs.append(seen | {"round": number})
-            else:
-                inference += [
-                    {"framework": framework, "mode": mode, "round": number} | row for row in seen.get("inference", [])
-                ]
-            result = summed_up(runs, inference, given) | {"environment": started}
+            bar.set_postfix_str(f"{kind} {framework} {mode}")
+            seen = measure(framework, mode, kind, given) | {"round": number}
+            kept[kind] += [seen | row for row in seen.pop("inference")] if "inference" in seen else [seen]
+            result = summed_up(counts, runs, inference, given) | {"environment": started}
             write_whole(RESULT, to_json(result).encode())
     return result
 
 
-def planned(given: argparse.Namespace) -> list[tuple[int, str, str, str]]:
-    """Every round's measurements in random order: round, framework, mode, kind."""
-    shuffle = random.Random(given.seed)  # noqa: S311: an order, no secret
-    plan = []
+def read_counts(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """The counts of the last comparison: they don't depend on the machine's load."""
+    if not RESULT.is_file():
+        raise StageError(f"no {shown(RESULT)} to keep the counts of: run without --keep-counts")
+    before = json.loads(RESULT.read_text())
+    if before["target_accuracy"] != given.target_accuracy:
+        raise StageError(f"the counts in {shown(RESULT)} are to {before['target_accuracy']}: run without --keep-counts")
+    found: list[dict[str, Any]] = before["counts"]
+    return found
+
+
+def planned(given: argparse.Namespace, counts: list[dict[str, Any]]) -> list[tuple[int, str, str, str]]:
+    """The counts that aren't known, then every round's measurements in random order: round, framework, mode, kind."""
+    shuffle = random.Random(given.seed)  # noqa: S311
+    modes = [(framework, mode) for framework in given.frameworks for mode in (REFERENCE, *MODES[framework])]
+    known = {(count["framework"], count["mode"]) for count in counts}
+    plan = [(0, *pair, "count") for pair in modes if pair not in known]
     for number in range(1, given.rounds + 1):
-        chosen = [(number, f, m, "training") for f in given.frameworks for m in (REFERENCE, *MODES[f])]
+        chosen = [(number, *pair, "speed") for pair in modes]
         chosen += [(number, f, m, "inference") for f in given.frameworks for m in INFERENCE_MODES[f]]
         shuffle.shuffle(chosen)
         plan += chosen
@@ -110,8 +114,9 @@ def planned(given: argparse.Namespace) -> list[tuple[int, str, str, str]]:
 
 def measure(framework: str, mode: str, kind: str, given: argparse.Namespace) -> dict[str, Any]:
     """Run one measurement in its process; raises StageError with its last words where it fails."""
-    command = [*shlex.split(given.prefix), sys.executable, "-m", "training.measure", framework, mode]
-    command += ["--inference"] if kind == "inference" else ["--target-accuracy", str(given.target_accuracy)]
+    prefix = [] if kind == "count" else shlex.split(given.prefix)
+    command = [*prefix, sys.executable, "-m", "training.measure", kind, framework, mode]
+    command += ["--target-accuracy", str(given.target_accuracy), "--steps", str(given.steps)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
@@ -120,29 +125,29 @@ def measure(framework: str, mode: str, kind: str, given: argparse.Namespace) -> 
     return found
 
 
-def summed_up(runs: list[dict[str, Any]], inference: list[dict[str, Any]], given: argparse.Namespace) -> dict[str, Any]:
+def summed_up(
+    counts: list[dict[str, Any]], runs: list[dict[str, Any]], inference: list[dict[str, Any]], given: argparse.Namespace
+) -> dict[str, Any]:
     """Medians over the rounds, and the ratio to the reference."""
-    modes = []
+    modes: list[dict[str, Any]] = []
     for framework in given.frameworks:
-        reference = seconds_by_round(runs, framework, REFERENCE)
+        reference: dict[int, float] = {}
         for mode in (REFERENCE, *MODES[framework]):
+            count = next((c for c in counts if (c["framework"], c["mode"]) == (framework, mode)), {})
+            steps = count.get("steps_to_target")
             own = [run for run in runs if (run["framework"], run["mode"]) == (framework, mode)]
-            if not own:
-                continue
-            seconds = seconds_by_round(runs, framework, mode)
+            for run in own:
+                per_step = run.get("seconds_per_step")
+                run["seconds_to_target"] = steps * per_step if steps and per_step else None
+            seconds = {run["round"]: run["seconds_to_target"] for run in own if run["seconds_to_target"]}
+            reference = reference or seconds
             ratios = [reference[number] / seconds[number] for number in seconds if number in reference]
-            row = {"framework": framework, "mode": mode, "rounds": len(own), "runs": own}
-            row |= {"speedup": statistics.median(ratios) if ratios else None, "speedups": ratios}
-            row |= {"missing": own[0].get("missing")} | {name: median(own, name) for name in FIGURES}
+            row = {"framework": framework, "mode": mode, "rounds": len(own), "runs": own, "speedups": ratios}
+            row |= {"speedup": statistics.median(ratios) if ratios else None, "missing": count.get("missing")}
+            row |= {name: count.get(name) for name in COUNTED} | {name: median(own, name) for name in TIMED}
             modes.append(row)
-    target = {"target_accuracy": given.target_accuracy, "rounds": given.rounds}
-    return {"modes": modes, "inference": medians_of(inference)} | target
-
-
-def seconds_by_round(runs: list[dict[str, Any]], framework: str, mode: str) -> dict[int, float]:
-    """The seconds to the target of a mode in each round that reached it."""
-    own = (run for run in runs if (run["framework"], run["mode"]) == (framework, mode))
-    return {run["round"]: run["seconds_to_target"] for run in own if run.get("seconds_to_target")}
+    facts = {"target_accuracy": given.target_accuracy, "rounds": given.rounds, "steps": given.steps}
+    return {"modes": modes, "counts": counts, "inference": medians_of(inference)} | facts
 
 
 def median(rows: list[dict[str, Any]], name: str) -> float | None:
@@ -187,20 +192,29 @@ def table(result: dict[str, Any]) -> str:
     """The table that the command prints."""
     lines = [
         f"{'framework':<12}{'mode':<11}{'s to target':>12}{'× reference':>12}{'s/epoch':>9}{'images/s':>10}"
-        f"{'first step s':>14}{'peak MB':>9}{'accuracy':>10}"
+        f"{'first step s':>14}{'peak B':>9}{'accuracy':>10}"
     ]
     for row in result["modes"]:
         head = f"{row['framework']:<12}{row['mode']:<11}"
         if row["missing"]:
             lines.append(f"{head}{row['missing']}")
             continue
-        speedup = f"{row['speedup']:.2f}" if row["speedup"] else "n/a"
-        to_target = f"{row['seconds_to_target']:.1f}" if row["seconds_to_target"] else "not reached"
-        lines.append(
-            f"{head}{to_target:>12}{speedup:>12}{row['seconds_per_epoch']:>9.1f}{row['images_per_s']:>10.0f}"
-            f"{row['first_step_s']:>14.2f}{row['peak_rss_bytes'] / 1e6:>9.0f}{row['test_accuracy']:>10.2%}"
+        cells = (
+            ("seconds_to_target", "12.1f"),
+            ("speedup", "12.2f"),
+            ("seconds_per_epoch", "9.1f"),
+            ("images_per_s", "10.0f"),
+            ("first_step_s", "14.2f"),
+            ("peak_rss_bytes", "9.2e"),
+            ("test_accuracy", "10.2%"),
         )
+        lines.append(head + "".join(cell(row[name], form) for name, form in cells))
     return "\n".join([*lines, f"in {shown(RESULT)}"])
+
+
+def cell(value: float | None, form: str) -> str:
+    """A number in its column, or n/a."""
+    return "n/a".rjust(int(form.partition(".")[0])) if value is None else format(value, form)
 
 
 if __name__ == "__main__":

@@ -16,19 +16,23 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from contract import ARTIFACTS, FRAMEWORKS, MODELS, ROOT, Manifest, StageError
 
 FOLDER = ARTIFACTS / "models-distributed"
 STOP_WITHIN_S = 10
+TORCHRUN_REPORT = re.compile(rb"^[WE]\d{4} [\d:.]+ +\d+ ", re.MULTILINE)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,27 +58,47 @@ def run_pytorch(workers: int, flags: list[str]) -> None:
     """Start the workers under torchrun, which ends all when one ends badly."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}"]
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    done = subprocess.run(
-        [*launch, "-m", "training.train_pytorch", *flags],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": threads, "TORCHELASTIC_ERROR_FILE": os.devnull},
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    reading, writing = os.pipe()
+    log = bytearray()
+    reader = threading.Thread(target=pass_on, args=(reading, log))
+    reader.start()
+    try:
+        done = subprocess.run(
+            [*launch, "-m", "training.train_pytorch", *flags],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": threads},
+            stderr=writing,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+        reader.join()
+        os.close(reading)
     if done.returncode:
-        raise StageError(f"{reason(done.stderr)}: {remedy('pytorch')}")
-    sys.stderr.write(done.stderr)
+        raise StageError(f"{reason(log.decode(errors='replace'))}: {remedy('pytorch')}")
+
+
+def pass_on(descriptor: int, log: bytearray) -> None:
+    """Keep what the workers write to stderr and show it, up to torchrun's own report, which `reason` puts in words."""
+    shown = 0
+    while piece := os.read(descriptor, 1 << 16):
+        log += piece
+        report = TORCHRUN_REPORT.search(log)
+        end = report.start() if report else len(log)
+        if end > shown:
+            sys.stderr.write(log[shown:end].decode(errors="replace"))
+            sys.stderr.flush()
+            shown = end
 
 
 def reason(log: str) -> str:
-    """What torchrun's log says of the first worker that failed."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    facts = dict(line.split(":", 1) for line in lines if line.startswith(("rank", "exitcode", "traceback")))
-    if "rank" not in facts:
-        return f"the workers failed ({lines[-1] if lines else 'they said nothing'})"
-    code = facts.get("exitcode", "").split()[0]
-    return f"worker{facts['rank'].split('(')[0]} {ended(int(code))}"
+    """What torchrun's report says of the first worker that failed."""
+    root = log.partition("Root Cause")[2]
+    rank, code = re.search(r"rank\s*: (\d+)", root), re.search(r"exitcode\s*: (-?\d+)", root)
+    if rank is None or code is None:
+        lines = log.strip().splitlines()
+        return f"the workers failed ({lines[-1].strip() if lines else 'they said nothing'})"
+    return f"worker {rank[1]} {ended(int(code[1]))}"
 
 
 def run_tensorflow(workers: int, flags: list[str]) -> None:
@@ -147,8 +171,6 @@ def free_ports(count: int) -> list[int]:
 
 def compare_with_single(framework: str, flags: list[str]) -> None:
     """Print the test accuracy beside that of the single process, where there is one of the same hyperparameters."""
-    from pathlib import Path
-
     together = Manifest.read(Path(flags[flags.index("--output") + 1]), f"make train-{framework}")
     if not (MODELS / framework / "manifest.json").is_file():
         return

@@ -43,6 +43,6 @@ class Bar(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.bar = with_bar(itertools.count(), title)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count a step; Keras sets the signature."""
         next(self.bar)

@@ -1,10 +1,12 @@
 """Measure one mode of one twin in a process of its own; prints one JSON object. `training.compare` calls it.
 
-Training: from the seed on until the test accuracy is reached, tried every 375 steps (the trying isn't counted). The
-first step stands apart: it holds tracing and compilation. Inference: the network's answers per batch size.
+`count` trains from the seed on and counts the steps until the test accuracy is reached, looking every 375 steps.
+`speed` times a stretch of steps, so that modes can be measured side by side in short turns; the first step, which
+holds tracing and compilation, stands apart. `inference` times the network's answers per batch size.
 
-    python -m training.measure tensorflow xla [--target-accuracy 0.98 --threads 2]
-    python -m training.measure pytorch eager --inference
+    python -m training.measure count tensorflow xla [--target-accuracy 0.98]
+    python -m training.measure speed pytorch eager [--steps 200]
+    python -m training.measure inference pytorch export
 """
 
 from __future__ import annotations
@@ -22,93 +24,102 @@ import numpy as np
 
 from contract import FRAMEWORKS, StageError
 from training.hyperparameters import Hyperparameters
-from training.mnist import Split, read_split, scale
+from training.mnist import read_split, scale
 from training.trained import Workers, accuracy, epoch_order
 
 REFERENCE = "reference"
 """The mode that is the article's own loop."""
 TRY_EVERY = 375
 """Steps between two looks at the test accuracy: five an epoch."""
+WARM_STEPS = 20
 BATCH_SIZES = (1, 8, 32, 128)
 REPETITIONS = 100
+
+RunEpoch = Callable[..., tuple[float, float, float]]
 
 
 def main() -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.measure", description=__doc__)
+    measures = {"count": count_steps, "speed": measure_speed, "inference": measure_inference}
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m training.measure", description=__doc__, formatter_class=raw)
+    parser.add_argument("kind", choices=measures)
     parser.add_argument("framework", choices=FRAMEWORKS)
     parser.add_argument("mode")
-    parser.add_argument("--inference", action="store_true")
     parser.add_argument("--target-accuracy", type=float, default=0.98)
     parser.add_argument("--max-epochs", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     try:
-        measure = measure_inference if given.inference else measure_training
-        result = measure(given)
+        result = measures[given.kind](given)
     except StageError as error:
         result = {"missing": str(error)}
-    facts = {"framework": given.framework, "mode": given.mode, "seed": given.seed}
-    print(json.dumps(facts | result))
+    print(json.dumps({"framework": given.framework, "mode": given.mode, "seed": given.seed} | result))
     return 0
 
 
-def measure_training(given: argparse.Namespace) -> dict[str, Any]:
-    """Train to the target and time it."""
+def count_steps(given: argparse.Namespace) -> dict[str, Any]:
+    """Train until the target is reached and count the steps."""
     twin = importlib.import_module(f"training.train_{given.framework}")
     hyper = Hyperparameters(epochs=given.max_epochs, seed=given.seed)
-    twin.make_repeatable(hyper.seed, kernels=given.mode != REFERENCE)
-    train, test = read_split("train"), read_split("t10k")
-    network = twin.build_network()
-    run, batches = prepare(twin, given, network, hyper, train)
-    order = epoch_order(hyper, 1)
-    piece = hyper.batch_size * TRY_EVERY
-    first_s = run(batches, order[: hyper.batch_size], "")[2]
-    order, seconds, tried = order[hyper.batch_size :], 0.0, []
+    network, run, batches = prepare(twin, given, hyper)
+    test = read_split("t10k")
+    piece, tried = hyper.batch_size * TRY_EVERY, []
     for epoch in range(1, hyper.epochs + 1):
-        order = order if epoch == 1 else epoch_order(hyper, epoch)
+        order = epoch_order(hyper, epoch)
         for start in range(0, len(order), piece):
-            loss, _, took = run(batches, order[start : start + piece], f"{given.framework} {given.mode} {epoch}")
-            seconds += took
+            loss, _, _ = run(batches, order[start : start + piece], f"{given.framework} {given.mode} epoch {epoch}")
             reached = accuracy(twin.predict(network, test.images), test.labels)
-            images = (epoch - 1) * hyper.images + start + len(order[start : start + piece])
-            tried.append({"seconds": seconds, "images": images, "loss": loss, "test_accuracy": reached})
+            images = (epoch - 1) * hyper.images + min(start + piece, len(order))
+            tried.append({"steps": images // hyper.batch_size, "loss": loss, "test_accuracy": reached})
             if reached >= given.target_accuracy:
-                return figures(tried, first_s, hyper, reached)
-    return figures(tried, first_s, hyper, None)
+                return counted(tried, images // hyper.batch_size)
+    return counted(tried, None)
 
 
-def prepare(
-    twin: Any, given: argparse.Namespace, network: Any, hyper: Hyperparameters, train: Split
-) -> tuple[Callable[..., tuple[float, float, float]], Any]:
-    """Return what runs the images in an order, given the batches, and the batches: of a mode or of the reference."""
-    run_epoch = getattr(twin, "run_epoch", twin.train_epoch)
+def counted(tried: list[dict[str, Any]], steps: int | None) -> dict[str, Any]:
+    """Sum up a count; the steps are None where the target was not reached."""
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "steps_to_target": steps,
+        "test_accuracy": tried[-1]["test_accuracy"],
+        "peak_rss_bytes": peak_bytes,
+        "tried": tried,
+    }
+
+
+def measure_speed(given: argparse.Namespace) -> dict[str, Any]:
+    """Time the first step, then, after a few more, a stretch of steps."""
+    twin = importlib.import_module(f"training.train_{given.framework}")
+    hyper = Hyperparameters(seed=given.seed)
+    _, run, batches = prepare(twin, given, hyper)
+    order, size = epoch_order(hyper, 1), hyper.batch_size
+    first, warm = size, size * (1 + WARM_STEPS)
+    first_s = run(batches, order[:first], "")[2]
+    run(batches, order[first:warm], "")
+    seconds = run(batches, order[warm : warm + size * given.steps], "")[2]
+    per_step_s = seconds / given.steps
+    return {
+        "first_step_s": first_s,
+        "seconds_per_step": per_step_s,
+        "seconds_per_epoch": per_step_s * hyper.images / size,
+        "images_per_s": size / per_step_s,
+    }
+
+
+def prepare(twin: Any, given: argparse.Namespace, hyper: Hyperparameters) -> tuple[Any, RunEpoch, Any]:
+    """Build the network, what runs images in an order, and the batches: of a mode or of the reference."""
+    twin.make_repeatable(hyper.seed, kernels=given.mode != REFERENCE)
+    network, train = twin.build_network(), read_split("train")
     if given.mode == REFERENCE:
         reference = importlib.import_module(f"training.reference_{given.framework}")
         step, batches = reference.make_step(network, hyper), reference.make_batches(train, hyper)
     else:
         step = twin.make_step(network, twin.build_optimizer(network, hyper), given.mode)
         batches = twin.make_batches(train, hyper, Workers())
-    return lambda batches, order, title: run_epoch(step, batches, order, title), batches
-
-
-def figures(
-    tried: list[dict[str, Any]], first_s: float, hyper: Hyperparameters, reached: float | None
-) -> dict[str, Any]:
-    """Sum up a training run."""
-    seconds, images = tried[-1]["seconds"], tried[-1]["images"]
-    per_image_s = seconds / images
-    return {
-        "first_step_s": first_s,
-        "seconds_to_target": seconds if reached is not None else None,
-        "seconds_to_target_with_first_step": seconds + first_s if reached is not None else None,
-        "steps_to_target": images // hyper.batch_size if reached is not None else None,
-        "seconds_per_epoch": per_image_s * hyper.images,
-        "images_per_s": 1 / per_image_s,
-        "test_accuracy": tried[-1]["test_accuracy"],
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "tried": tried,
-    }
+    run_epoch = getattr(twin, "run_epoch", twin.train_epoch)
+    return network, lambda batches, order, title: run_epoch(step, batches, order, title), batches
 
 
 def measure_inference(given: argparse.Namespace) -> dict[str, Any]:

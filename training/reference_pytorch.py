@@ -1,7 +1,7 @@
 """The loop that articles show, in PyTorch: what the modes of the twin are measured against.
 
-The network is the twin's. An image becomes a tensor when it is asked for, a batch is collated from 32 of them, Adam has its default
-implementation, and each step reads the loss and the count of right answers back with `.item()`.
+The network is the twin's. An image becomes a tensor when it is asked for, a batch is collated from 32 of them, Adam
+has its default implementation, and each step reads the loss and the count of right answers back with `.item()`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The loop that articles show, in TensorFlow: what the modes of the twin are measured against.
 
-The network is the twin's. A GradientTape step that runs eagerly, over tf.data batches of images that are scaled one by one.
+The network is the twin's. A GradientTape step that runs eagerly, over tf.data batches of images that are scaled one
+by one.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ from training.trained import (
     epoch_order,
     fail,
     goes_on,
+    lost_worker,
     say_done,
     share_of,
     with_bar,
@@ -73,7 +74,7 @@ def make_repeatable(seed: int, kernels: bool = True) -> None:
     """Seed every generator and allow only deterministic kernels."""
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(kernels)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # that is for finding bugs
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 class Network(nn.Module):
@@ -98,11 +99,6 @@ class Network(nn.Module):
 def build_network() -> Network:
     """Build the network with fresh weights."""
     return Network()
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Count the trainable numbers."""
-    return sum(weight.numel() for weight in network.parameters())
 
 
 def build_optimizer(network: nn.Module, hyper: Hyperparameters) -> torch.optim.Optimizer:
@@ -270,7 +266,8 @@ def finish(run: Run, network: nn.Module, log: list[Epoch], started: float) -> Ma
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     torch.save(network.state_dict(), run.folder / WEIGHTS)
     probabilities = predict(network, read_split("t10k").images)
-    manifest = write_trained(run, FRAMEWORK, PACKAGES, probabilities, count_parameters(network), log)
+    parameters = sum(weight.numel() for weight in network.parameters())
+    manifest = write_trained(run, FRAMEWORK, PACKAGES, probabilities, parameters, log)
     say_done(manifest, run.folder, started)
     return manifest
 
@@ -288,6 +285,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         train(parse_run(FRAMEWORK, MODES, argv, __doc__))
     except StageError as error:
         return fail(error)
+    except RuntimeError as error:
+        if "gloo" not in str(error):  # gloo's errors have no type of their own
+            raise
+        return fail(lost_worker(error))
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()

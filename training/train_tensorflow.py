@@ -33,6 +33,7 @@ from training.trained import (
     epoch_order,
     fail,
     goes_on,
+    lost_worker,
     say_done,
     share_of,
     with_bar,
@@ -87,11 +88,6 @@ def build_network() -> keras.Model:
             keras.layers.Dense(10, name="logits"),
         ]
     )
-
-
-def count_parameters(network: keras.Model) -> int:
-    """Count the trainable numbers."""
-    return int(network.count_params())
 
 
 def build_optimizer(network: keras.Model, hyper: Hyperparameters) -> keras.optimizers.Optimizer:
@@ -256,7 +252,8 @@ def finish(run: Run, network: keras.Model, log: list[Epoch], started: float) -> 
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     network.save_weights(run.folder / WEIGHTS)
     probabilities = predict(network, read_split("t10k").images)
-    manifest = write_trained(run, FRAMEWORK, PACKAGES, probabilities, count_parameters(network), log)
+    parameters = int(network.count_params())
+    manifest = write_trained(run, FRAMEWORK, PACKAGES, probabilities, parameters, log)
     say_done(manifest, run.folder, started)
     return manifest
 
@@ -274,6 +271,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         train(parse_run(FRAMEWORK, MODES, argv, __doc__))
     except StageError as error:
         return fail(error)
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        return fail(lost_worker(error))
     return 0
 
 

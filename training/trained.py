@@ -142,6 +142,12 @@ def say_done(manifest: Manifest, folder: Path, started: float) -> None:
     print(f"{manifest.name}: test accuracy {reached:.2%} after {seconds:.0f} s, in {shown(folder)}")
 
 
+def lost_worker(error: Exception) -> StageError:
+    """Say that another worker is gone, from what the exchange with it raised."""
+    said = str(error).strip().splitlines()[0][:200]
+    return StageError(f"another worker is gone ({said}): start all workers again with --resume")
+
+
 def fail(error: StageError) -> int:
     """Print a mistake's message and return the exit code 2."""
     print(error, file=sys.stderr)
