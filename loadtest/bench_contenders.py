@@ -28,8 +28,8 @@ HERE = Path(__file__).parent / "contenders"
 VENVS = ARTIFACTS / "bench"
 REQUIREMENTS = {
     "litserve": ("litserve==0.2.19", "onnxruntime==1.32.0"),
-    "mlserver": ("mlserver==1.7.1", "onnxruntime==1.23.2"),
-    "bentoml": ("bentoml==1.4.40", "onnxruntime==1.32.0"),
+    "mlserver": ("mlserver==1.7.1", "onnxruntime==1.32.0"),
+    "bentoml": ("bentoml==1.4.39", "onnxruntime==1.32.0"),
 }
 BENTO_ARGV = ("bentoml", "serve", "bentoml_app:Model", "--host", "127.0.0.1", "--port", "{rest}")
 PROTOCOL = {"json": "rest", "binary": "rest-binary", "grpc": "grpc"}
@@ -49,6 +49,9 @@ class Contender:
     """From payload and one sample to a request."""
     artifact: str = ARTIFACT
     ready_path: str = "/"
+    """Asked with GET; empty where an open gRPC port is all there is to see."""
+    ready_port: str = "rest"
+    is_ready: Callable[[int, bytes], bool] = lambda status, _: status == 200
     ports: tuple[str, ...] = ("rest", "grpc")
     venv: str | None = None
     checked: bool = field(default=True)
@@ -77,7 +80,9 @@ def hosted(name: str, artifact: str, payloads: tuple[str, ...], settings: Settin
         return server.encode(PROTOCOL[payload], artifact, manifest, inputs)
 
     ready = server.ready_call(artifact).path
-    return Contender(label or name, launch, payloads, call, artifact, ready, tuple(server.ports))
+    return Contender(
+        label or name, launch, payloads, call, artifact, ready, server.ready_port, server.is_ready, tuple(server.ports)
+    )
 
 
 def _module(name: str, port: str, *arguments: str) -> Callable[[Mapping[str, int], Path], Launch]:

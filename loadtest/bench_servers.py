@@ -79,7 +79,7 @@ def begin(contender: Contender, samples: Samples, folder: Path) -> Started:
 
 
 def _wait_ready(contender: Contender, running: Running, ports: Mapping[str, int]) -> None:
-    port = ports["rest" if contender.ready_path else "grpc"]
+    port = ports[contender.ready_port if contender.ready_path else "grpc"]
     while True:
         if running.exit_status is not None or time.perf_counter() - running.started_s > START_TIMEOUT_S:
             raise StageError(f"{contender.name} does not become ready:\n{running.last_lines()}")
@@ -90,7 +90,8 @@ def _wait_ready(contender: Contender, running: Running, ports: Mapping[str, int]
                 return
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
             connection.request("GET", contender.ready_path)
-            if connection.getresponse().status == 200:
+            response = connection.getresponse()
+            if contender.is_ready(response.status, response.read()):
                 return
         except (OSError, http.client.HTTPException):
             continue
