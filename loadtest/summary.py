@@ -23,7 +23,7 @@ from loadtest.scenarios import from_fields
 BESIDE = {
     "slo": RESULTS / "slo" / "slo.json",
     "conformance": ARTIFACTS / "conformance.json",
-    "training_modes": ARTIFACTS / "training_modes.json",
+    "training_modes": RESULTS / "training.json",
     "in_process": RESULTS / "in_process.json",
 }
 """Sections of the report that other commands measure; each is left out where its file is not there."""
