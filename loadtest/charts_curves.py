@@ -54,10 +54,10 @@ def server_title(report: Report, server: str) -> str:
 
 def shown_percentile(report: Report) -> str:
     """The highest percentile that nearly every closed-loop point has: what the chart's vertical axis shows."""
-    return common_percentile([point.get("latency_ms") or {} for _, point in points(report) if is_closed(point)])
+    return shared_percentile([point.get("latency_ms") or {} for _, point in points(report) if is_closed(point)])
 
 
-def common_percentile(latencies: Sequence[Mapping[str, Any]]) -> str:
+def shared_percentile(latencies: Sequence[Mapping[str, Any]]) -> str:
     """The highest percentile that four of five points have, so that one chart shows one measure."""
     for name in ("p99", "p95", "p90"):
         if sum(latency.get(name) is not None for latency in latencies) >= 0.8 * len(latencies):

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from loadtest.charts import WIDTH, Scale, Style, axis_below, cross, from_zero, line, marker, picture, spanning, text
-from loadtest.charts_curves import Panel, Report, Styler, common_percentile, server_title, servers_of
+from loadtest.charts_curves import Panel, Report, Styler, server_title, servers_of, shared_percentile
 from loadtest.report_endpoints import closed_point, is_ranked, points, scenario_of
 from loadtest.report_format import significant, size
 from loadtest.report_markup import Html, element
@@ -148,7 +148,7 @@ def start_row(endpoint: Mapping[str, Any]) -> Row | None:
 
 def gap_percentile(report: Report) -> str:
     """The highest percentile that nearly every endpoint has under open load."""
-    return common_percentile(
+    return shared_percentile(
         [p.get("latency_from_send_ms") or {} for _, p in points(report) if p.get("name") == "open"]
     )
 

@@ -2,7 +2,8 @@
 
 `training_modes` is an object: `headline` (sentences) or `verdicts` (each with `text`), and any number of lists of rows.
 A row names `framework` and `mode`; a figure's unit ends its key, its interval is under the key with `_ci` (`epoch_s`:
-`epoch_ci_s` or `epoch_s_ci`); a mode that could not run has a `reason`.
+`epoch_ci_s` or `epoch_s_ci`) or comes from `runs`, the figures of each round; a mode that could not run has a `reason`
+or says what is `missing`. Where there are no sentences, they are made from the rounds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from loadtest.charts_rows import LEFT, RIGHT, Dot, Row, draw
 from loadtest.report_format import interval, percent, significant, size
 from loadtest.report_markup import Html, element, join
 from loadtest.report_tables import Cell, Column, Table, to_html
+from loadtest.report_training import bounds_over_rounds, training_headline
 
 Report = Mapping[str, Any]
 Fields = Mapping[str, Any]
@@ -30,6 +32,7 @@ def modes_section(report: Report) -> Html:
     """What the verdicts say, a chart of the rates, then a table for every list of rows that the benchmark wrote."""
     found = report.get("training_modes") or {}
     told = [str(v.get("text") if isinstance(v, Mapping) else v) for key in PLAIN for v in found.get(key) or []]
+    told = told or training_headline(found)
     words = element("ul", [element("li", sentence) for sentence in dict.fromkeys(told)]) if told else None
     return join([words, _chart(report), [to_html(table) for table in modes_tables(report)]])
 
@@ -129,4 +132,5 @@ def _bounds(row: Fields, key: str) -> Sequence[float] | None:
     """The interval of a figure, wherever the report keeps it: `epoch_ci_s`, `epoch_s_ci`."""
     unit = next((suffix for suffix, _ in UNITS if key.endswith(suffix)), "")
     places = (f"{key}_ci", f"{key.removesuffix(unit)}_ci{unit}")
-    return next((row[place] for place in places if isinstance(row.get(place), list)), None)
+    kept = next((row[place] for place in places if isinstance(row.get(place), list)), None)
+    return kept or bounds_over_rounds(row, key)
