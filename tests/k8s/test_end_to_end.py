@@ -244,7 +244,7 @@ def test_drain_is_held_by_the_disruption_budget(cluster: Cluster, deployed: dict
 def test_autoscaler_goes_up_and_down(cluster: Cluster, deployed: dict[str, float], tmp_path: Path) -> None:
     keep_replicas(cluster, 1)
     wait_until(lambda: replicas(cluster) == 1, 180)
-    with load(cluster, tmp_path, Closed(16, 75), REST):
+    with load(cluster, tmp_path, Closed(16, 90), REST):
         up_s = wait_until(lambda: replicas(cluster) >= 2, 75)
         most = replicas(cluster)
     down_s = wait_until(lambda: replicas(cluster) == 1, 240)
