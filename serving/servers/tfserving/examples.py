@@ -130,7 +130,7 @@ def _fill_example(value: Any, example: Any) -> None:
     if not isinstance(value, JsonObject):
         raise invalid(f"Example must be JSON object but got JSON {type_name(value)}")
     for key, content in value:
-        name = name_of(key)
+        name = name_of(key).encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # as a message can hold it
         feature = type(example.features.feature[name])()
         for element in content if type(content) is list else (content,):
             _add_value(element, name, feature)

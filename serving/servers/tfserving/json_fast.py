@@ -26,7 +26,11 @@ _NUMBERS = b"0123456789.eE+- \n\r\t"
 _MAX_SKELETON_BYTES = 1 << 16
 _MAX_SKELETONS = 256
 _MAX_RANK = 16
-_ZEROS = b"0" * 37
+# By item size: the type of the bits, the sign's bit, the bits of the smallest normal number.
+_BITS: dict[int, tuple[Any, Any, Any]] = {
+    4: (np.uint32, np.uint32(1 << 31), np.uint32(1 << 23)),
+    8: (np.uint64, np.uint64(1 << 63), np.uint64(1 << 52)),
+}
 _READ_AS: dict[str, Literal["d", "i", "u"]] = {
     "float": "d",
     "double": "d",
@@ -108,7 +112,7 @@ def _read_numbers(values: bytes, kind: Kind | None) -> np.ndarray | None:
         return None
     array = np.frombuffer(buffer, _DTYPES[read_as])
     if kind.json is None:
-        return flush(array, kind) if _may_underflow(values) else _narrow(array, kind)
+        return _narrow(array, kind)
     low, high = kind.json
     if array.size and not (low <= int(array.min()) and int(array.max()) <= high):
         return None
@@ -116,10 +120,10 @@ def _read_numbers(values: bytes, kind: Kind | None) -> np.ndarray | None:
 
 
 def _narrow(array: np.ndarray, kind: Kind) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return array.astype(kind.dtype)
-
-
-def _may_underflow(values: bytes) -> bool:
-    """Whether a number may lie below the smallest normal float: only with an exponent or dozens of zeros."""
-    return b"e-" in values or b"E-" in values or _ZEROS in values
+    """Doubles as the kind's type; denormals, rare enough to be looked for first, become zero."""
+    with np.errstate(over="ignore", under="ignore"):
+        narrow = array.astype(kind.dtype)
+    unsigned, sign, smallest = _BITS[kind.dtype.itemsize]
+    if (((narrow.view(unsigned) & ~sign) - unsigned(1)) < smallest - unsigned(1)).any():
+        return flush(array, kind)
+    return narrow

@@ -26,7 +26,7 @@ def from_proto(proto: Any, alias: str) -> np.ndarray:
     if kind is None or proto.tensor_shape.unknown_rank or len(shape) > MAX_RANK or any(size < 0 for size in shape):
         raise invalid(f"tensor parsing error: {alias}")
     count = math.prod(shape)
-    if count * kind.dtype.itemsize > MAX_TENSOR_BYTES:
+    if math.prod(size or 1 for size in shape) * kind.dtype.itemsize > MAX_TENSOR_BYTES:
         raise invalid(f"tensor parsing error: {alias}")
     content = proto.tensor_content
     if not content:

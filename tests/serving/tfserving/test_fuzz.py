@@ -26,9 +26,11 @@ SHORT = "FUZZ_EXAMPLES" not in os.environ
 LONG = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=SHORT)
 ANSWERS = {200, 400, 404, 408, 411, 413, 414, 417, 429, 431, 499, 501, 503, 504, 505}
 MODELS = ("half_plus_two", "two", "multi", "types", "cls", "odd", "nope", "a%2Fb", "%zz", "\u00e9", "")
-SIGNATURES = ("serving_default", "one_in_two_out", "scalar_out", "mixed_batch", "boom", "reg", "total", "regress_x_to_y",
-              "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "string",
-              "bytes", "complex64", "classify_x_to_y", "scores_only", "__saved_model_init_op", "nope")  # fmt: skip
+SIGNATURES = (
+    "serving_default", "one_in_two_out", "scalar_out", "mixed_batch", "boom", "reg", "total", "regress_x_to_y", "nope",
+    "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "string", "bytes",
+    "complex64", "classify_x_to_y", "scores_only", "__saved_model_init_op",
+)  # fmt: skip
 statuses: Counter[Any] = Counter()
 
 leaf = (
