@@ -16,13 +16,14 @@ from loadtest.charts_curves import Panel
 from loadtest.charts_rows import LEFT, RIGHT, Dot, Row, draw
 from loadtest.report_format import interval, percent, significant, size
 from loadtest.report_markup import Html, element, join
-from loadtest.report_tables import Cell, Column, Table, to_html
+from loadtest.report_tables import Cell, Column, Table, to_html, without_empty
 from loadtest.report_training import bounds_over_rounds, training_headline
 
 Report = Mapping[str, Any]
 Fields = Mapping[str, Any]
 NAMES = ("framework", "mode", "artifact", "workers", "batch_size")
 """Keys that say what a row is about: they come first, whatever the order in the file."""
+FIRST = ("modes", "distributed", "inference")
 REASONS = ("reason", "missing")
 PLAIN = ("verdicts", "headline")
 UNITS = (("_per_s", " per s"), ("_ms", ", ms"), ("_s", ", s"), ("_bytes", ""))
@@ -39,7 +40,10 @@ def modes_section(report: Report) -> Html:
 
 def modes_tables(report: Report) -> list[Table]:
     """One table for each list of rows: names first, then every figure that any row has."""
-    return [_table(name, rows) for name, rows in _lists(report).items()]
+    found = _lists(report)
+    names = [*(name for name in FIRST if name in found), *(name for name in found if name not in FIRST)]
+    tables = (without_empty(_table(name, found[name])) for name in names)
+    return [table for table in tables if any(column.numeric for column in table.columns)]
 
 
 def _lists(report: Report) -> dict[str, list[Fields]]:

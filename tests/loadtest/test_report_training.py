@@ -54,6 +54,11 @@ def test_intervals_come_from_the_rounds(found):
     assert bounds_over_rounds({"seconds_to_target": 1.0}, "seconds_to_target") is None
 
 
+def test_a_comparison_that_has_only_begun_shows_no_empty_table():
+    begun = {"counts": [{"framework": "pytorch", "mode": "eager", "tried": []}], "modes": [row("pytorch", "eager", [])]}
+    assert modes_section({"training_modes": begun}) == ""
+
+
 def test_chapter_leads_with_the_verdicts_and_hides_the_rounds(found):
     section = modes_section({"training_modes": found})
     assert section.index("as long as tensorflow xla") < section.index("<table")
