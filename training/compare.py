@@ -2,16 +2,16 @@
 
 First the steps of each mode to 98 % test accuracy are counted, then rounds measure its seconds per step: every mode
 once a round, in random order, each in a process of its own (training.measure). Seconds to 98 % are steps times seconds
-per step. Writes `artifacts/results/training.json` after each measurement, so an interrupted comparison keeps what it has,
-and prints the table; `--publish` copies it to `docs/benchmarks/training.json`.
+per step. Writes `artifacts/results/training.json` after each measurement, so an interrupted comparison keeps what it
+has, and prints the table; a comparison that came to its end is copied to `docs/benchmarks/training.json`.
 
-    python -m training.compare [--rounds 3 --seed 1 --frameworks tensorflow pytorch --publish]
+    python -m training.compare [--rounds 3 --seed 1 --frameworks tensorflow pytorch]
 
 The JSON is the `training_modes` of the report: `modes[]` (framework, mode, steps_to_target, seconds_to_target,
 seconds_per_epoch, images_per_s, first_step_s, peak_rss_bytes, test_accuracy: medians; `speedup`: the reference's
 seconds_to_target divided by this one's, median over the rounds; `runs[]`: the figures of each round; `missing`: why
 there are none), `inference[]` (framework, mode, batch_size, latency_p50_ms, samples_per_s, first_s, runs[]),
-`environment`. Verdicts are made from `runs` by loadtest.
+`distributed[]` (what `make train-distributed` left), `environment`. Verdicts are made from `runs` by loadtest.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from contract import FRAMEWORKS, RESULTS, ROOT, StageError, shown, to_json, write_whole
+from contract import FRAMEWORKS, MODELS, RESULTS, ROOT, Manifest, StageError, shown, to_json, write_whole
+from training.distributed import FOLDER as DISTRIBUTED
 from training.measure import REFERENCE
 
 # Spelled out here because asking the twins would import both frameworks; a test holds the lists together.
 MODES = {"tensorflow": ("xla", "graph", "eager", "fit"), "pytorch": ("eager", "compile")}
 INFERENCE_MODES = {"tensorflow": ("eager", "graph", "xla"), "pytorch": ("eager", "export", "compile")}
+STRATEGIES = {"tensorflow": "MultiWorkerMirroredStrategy", "pytorch": "DistributedDataParallel"}
 COUNTED = ("steps_to_target", "test_accuracy", "peak_rss_bytes")
 TIMED = ("seconds_to_target", "seconds_per_epoch", "images_per_s", "first_step_s")
 RESULT = RESULTS / "training.json"
@@ -56,14 +58,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=200, help="of one timed stretch")
     parser.add_argument("--keep-counts", action="store_true", help="take the steps to the target from the last result")
     parser.add_argument("--prefix", default="", help="put before each timed command, e.g. 'taskset -c 0,1'")
-    parser.add_argument("--publish", action="store_true", help=f"write {shown(PUBLISHED)} as well")
+    parser.add_argument("--no-publish", action="store_true", help=f"leave {shown(PUBLISHED)} as it is")
     given = parser.parse_args(argv)
     try:
         result = compare(given)
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
-    if given.publish:
+    if not given.no_publish:
         write_whole(PUBLISHED, to_json(result).encode())
     print(table(result))
     return 0
@@ -94,8 +96,7 @@ def read_counts(given: argparse.Namespace) -> list[dict[str, Any]]:
     before = json.loads(RESULT.read_text())
     if before["target_accuracy"] != given.target_accuracy:
         raise StageError(f"the counts in {shown(RESULT)} are to {before['target_accuracy']}: run without --keep-counts")
-    found: list[dict[str, Any]] = before["counts"]
-    return found
+    return list(before["counts"].values())
 
 
 def planned(given: argparse.Namespace, counts: list[dict[str, Any]]) -> list[tuple[int, str, str, str]]:
@@ -147,7 +148,25 @@ def summed_up(
             row |= {name: count.get(name) for name in COUNTED} | {name: median(own, name) for name in TIMED}
             modes.append(row)
     facts = {"target_accuracy": given.target_accuracy, "rounds": given.rounds, "steps": given.steps}
-    return {"modes": modes, "counts": counts, "inference": medians_of(inference)} | facts
+    lists = {"modes": modes, "inference": medians_of(inference), "distributed": distributed()}
+    return lists | {"counts": {f"{c['framework']} {c['mode']}": c for c in counts}} | facts
+
+
+def distributed() -> list[dict[str, Any]]:
+    """What `make train-distributed` left, beside the single process's accuracy."""
+    rows = []
+    for framework in FRAMEWORKS:
+        if not (DISTRIBUTED / framework / "manifest.json").is_file():
+            continue
+        together = Manifest.read(DISTRIBUTED / framework, "make train-distributed")
+        epochs = together.training["epochs_log"]
+        row = {"framework": framework, "mode": STRATEGIES[framework], "workers": together.training["workers"]}
+        row |= {"test_accuracy": together.test_accuracy, "single_process_accuracy": None}
+        row["seconds_per_epoch"] = statistics.median(epoch["seconds"] for epoch in epochs)
+        if (MODELS / framework / "manifest.json").is_file():
+            row["single_process_accuracy"] = Manifest.read(MODELS / framework, f"make train-{framework}").test_accuracy
+        rows.append(row)
+    return rows
 
 
 def median(rows: list[dict[str, Any]], name: str) -> float | None:

@@ -28,6 +28,8 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from tqdm import tqdm
+
 from contract import ARTIFACTS, FRAMEWORKS, MODELS, ROOT, Manifest, StageError
 
 FOLDER = ARTIFACTS / "models-distributed"
@@ -118,6 +120,7 @@ def work(addresses: list[str], index: int, flags: list[str]) -> None:
     """Be one TensorFlow worker."""
     cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
     os.environ["TF_CONFIG"] = json.dumps(cluster)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed worker would leave behind
     from training.train_tensorflow import main as train
 
     modes = [] if "--mode" in flags else ["--mode", "graph"]

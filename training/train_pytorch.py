@@ -257,17 +257,17 @@ def train(run: Run) -> Manifest | None:
             save_checkpoint(run, network, optimizer, log)
     if not workers.is_first:
         return None
-    return finish(run, network, log, started)
+    return finish(run, network, log, workers, started)
 
 
-def finish(run: Run, network: nn.Module, log: list[Epoch], started: float) -> Manifest:
+def finish(run: Run, network: nn.Module, log: list[Epoch], workers: Workers, started: float) -> Manifest:
     """Write weights, answers and manifest; the checkpoint has done its work."""
     (run.folder / "manifest.json").unlink(missing_ok=True)
     (run.folder / CHECKPOINT).unlink(missing_ok=True)
     torch.save(network.state_dict(), run.folder / WEIGHTS)
     probabilities = predict(network, read_split("t10k").images)
     parameters = sum(weight.numel() for weight in network.parameters())
-    manifest = write_trained(run, FRAMEWORK, PACKAGES, probabilities, parameters, log)
+    manifest = write_trained(run, FRAMEWORK, PACKAGES, probabilities, parameters, log, workers)
     say_done(manifest, run.folder, started)
     return manifest
 

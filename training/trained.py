@@ -106,7 +106,13 @@ def checkpoint_facts(run: Run, log: list[Epoch]) -> dict[str, Any]:
 
 
 def write_trained(
-    run: Run, framework: str, packages: tuple[str, ...], probabilities: np.ndarray, parameters: int, log: list[Epoch]
+    run: Run,
+    framework: str,
+    packages: tuple[str, ...],
+    probabilities: np.ndarray,
+    parameters: int,
+    log: list[Epoch],
+    workers: Workers,
 ) -> Manifest:
     """Write the answers on the test images and the manifest beside the weights that the twin has saved."""
     buffer = io.BytesIO()
@@ -127,6 +133,7 @@ def write_trained(
             "seconds": sum(epoch.seconds for epoch in log),
             "parameters": parameters,
             "mode": run.mode,
+            "workers": workers.count * run.replicas,
             "hyperparameters": asdict(run.hyper),
             "epochs_log": [asdict(epoch) for epoch in log],
         },
