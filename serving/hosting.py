@@ -19,6 +19,7 @@ import numpy as np
 from contract import Manifest, StageError, TensorSpec
 from export.format import LoadedModel, find_format
 from serving.batching import Batcher
+from serving.control import Control
 from serving.metrics import Metrics, ModelMetrics
 from serving.oip import Refusal, Signature, to_refusal
 
@@ -67,13 +68,15 @@ class Models:
         settings: HostSettings,
         metrics: Metrics,
         artifacts: Collection[str] = (),
+        control: Path | None = None,
     ) -> None:
-        """Host `artifacts` of `repository`, or everything in one of `formats`."""
+        """Host `artifacts` of `repository`, or all in one of `formats`; the folder `control` is shared with other workers."""
         self.repository = repository
         self.settings = settings
         self._formats = formats
         self._artifacts = artifacts
         self._metrics = metrics
+        self._control = Control(control)
         self._served: dict[str, dict[str, Hosted]] = {}
         self._routes: dict[tuple[str, str | None], Hosted] = {}
         self._refused: dict[tuple[str, str], tuple[Fingerprint, str]] = {}
@@ -124,9 +127,17 @@ class Models:
     async def poll(self) -> None:
         """Compare the repository with what is served, and load and unload what differs."""
         async with self._lock:
+            again: set[str] = set()
+            for name, change in self._control.news():
+                if change == "unload":
+                    self._unloaded.add(name)
+                    self._publish(name, {})
+                else:
+                    self._unloaded.discard(name)
+                    again.add(name)
             for name, found in (await self._scan()).items():
                 if name not in self._unloaded:
-                    await self._update(name, *found)
+                    await self._update(name, *found, again=name in again)
 
     async def load(self, name: str) -> None:
         """Load a model, or load it again; raises Refusal where it isn't there (404) or can't be loaded (400)."""
@@ -137,6 +148,7 @@ class Models:
             self._unloaded.discard(name)
             self._refused = {key: why for key, why in self._refused.items() if key[0] != name}
             await self._update(name, *found, again=True)
+            self._control.announce(name, "load")
             reasons = [f"version {v}: {why}" for (n, v), (_, why) in self._refused.items() if n == name]
             if reasons:
                 raise Refusal(400, f"model {name!r} could not be loaded: {'; '.join(reasons)}")
@@ -148,6 +160,7 @@ class Models:
                 raise Refusal(404, f"unknown model {name!r}: it is not loaded")
             self._unloaded.add(name)
             self._publish(name, {})
+            self._control.announce(name, "unload")
 
     async def _scan(self) -> dict[str, Found]:
         found, broken = await asyncio.to_thread(_scan, self.repository, self._formats, self._artifacts)

@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +38,9 @@ def main(server: OipServer, argv: list[str] | None = None) -> int:
         metrics = Metrics(options.workers)
         if options.workers == 1:
             return _work(server, options, metrics, 0)
-        return run_workers(options.workers, partial(_work, server, options, metrics))
+        with tempfile.TemporaryDirectory(prefix="workers-") as control:
+            options.control = Path(control)
+            return run_workers(options.workers, partial(_work, server, options, metrics))
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
@@ -85,6 +88,7 @@ def _check(options: argparse.Namespace) -> None:
         raise StageError(f"no folder {shown(options.model_repository)}: run `make export`")
     for port in (options.rest_port, options.grpc_port):
         bound_socket(options.host, port, shared=False).close()
+    options.control = None
     options.threads = options.threads or max(1, available_cpus() // options.workers)
 
 
@@ -116,7 +120,7 @@ async def _serve(server: OipServer, options: argparse.Namespace, metrics: Metric
         options.versions,
         options.run_in,
     )
-    models = Models(options.model_repository, server.formats, settings, metrics, options.artifact)
+    models = Models(options.model_repository, server.formats, settings, metrics, options.artifact, options.control)
     if options.workers == 1:  # live at once, ready later; a worker of several takes no request before it is ready
         running = await Front.open(server.name, options, metrics, models)
         try:

@@ -185,6 +185,15 @@ def test_killed_worker_is_replaced_and_nothing_is_left_at_the_end(start_server: 
     assert not any(child.is_running() for child in children)
 
 
+def test_unloading_by_name_reaches_every_worker(start_server: Any, own_repository: Path) -> None:
+    server = start_server(own_repository, "--workers", "2", "--poll-s", "0.1")
+    until(lambda: server.running.log.read_text().count("is ready on") == 2)
+    for change, status in (("unload", 404), ("load", 200)):
+        assert ask(server.rest, f"/v2/repository/models/double/{change}", b"")[0] == 200
+        until(lambda wanted=status: {ask(server.rest)[0] for _ in range(20)} == {wanted})
+    server.running.stop()
+
+
 def test_metrics_count_every_worker_and_every_run(start_server: Any, repository: Path) -> None:
     server = start_server(repository, "--workers", "2")
     for _ in range(20):

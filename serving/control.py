@@ -1,0 +1,39 @@
+"""How worker processes of one server tell each other what was loaded and unloaded by name.
+
+Reads and writes one small file per model in a folder that the supervisor made: the last change and its number.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from contract import write_whole
+
+
+class Control:
+    """One worker's view of the folder; without a folder there is nobody to tell."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._seen: dict[str, int] = {}
+
+    def announce(self, model: str, change: str) -> None:
+        """Tell the others that `model` was changed here: `load` or `unload`."""
+        if self._folder is not None:
+            number = time.time_ns()
+            self._seen[model] = number
+            write_whole(self._folder / model, json.dumps({"change": change, "number": number}).encode())
+
+    def news(self) -> list[tuple[str, str]]:
+        """Models and what was done to them elsewhere since the last call."""
+        found: list[tuple[str, str]] = []
+        for path in self._folder.iterdir() if self._folder is not None else ():
+            if path.name.startswith("."):
+                continue  # being written
+            told = json.loads(path.read_bytes())
+            if self._seen.get(path.name) != told["number"]:
+                self._seen[path.name] = told["number"]
+                found.append((path.name, told["change"]))
+        return found
