@@ -70,7 +70,7 @@ class Models:
         artifacts: Collection[str] = (),
         control: Path | None = None,
     ) -> None:
-        """Host `artifacts` of `repository`, or all in one of `formats`; the folder `control` is shared with other workers."""
+        """Host `artifacts` of `repository`, or all in one of `formats`; other workers share the folder `control`."""
         self.repository = repository
         self.settings = settings
         self._formats = formats
