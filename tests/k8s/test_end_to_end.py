@@ -153,6 +153,12 @@ def replicas(cluster: Cluster) -> int:
     return count
 
 
+def utilization(cluster: Cluster) -> int | None:
+    """The share of the requested processor time that the autoscaler sees, None while it sees none."""
+    seen: int | None = cluster.get("hpa/onnxruntime")[0]["status"].get("currentCPUUtilizationPercentage")
+    return seen
+
+
 def process_in(pod: dict[str, Any]) -> psutil.Process:
     """The server's first process, found by the pod's uid in its control group and by what it runs."""
     uid = pod["metadata"]["uid"]
@@ -243,9 +249,9 @@ def test_drain_is_held_by_the_disruption_budget(cluster: Cluster, deployed: dict
 
 def test_autoscaler_goes_up_and_down(cluster: Cluster, deployed: dict[str, float], tmp_path: Path) -> None:
     keep_replicas(cluster, 1)
-    wait_until(lambda: replicas(cluster) == 1, 180)
+    wait_until(lambda: replicas(cluster) == 1 and utilization(cluster) is not None, 180)
     with load(cluster, tmp_path, Closed(16, 90), REST):
-        up_s = wait_until(lambda: replicas(cluster) >= 2, 75)
+        up_s = wait_until(lambda: replicas(cluster) >= 2, 90)
         most = replicas(cluster)
     down_s = wait_until(lambda: replicas(cluster) == 1, 240)
     report(autoscaling={"up_s": up_s, "most": most, "down_s": down_s})
