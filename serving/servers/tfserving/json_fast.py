@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ import simdjson
 
 from serving.servers.tfserving.json_tensors import Request, flush
 from serving.servers.tfserving.signatures import DEFAULT, Kind, Signature
+from serving.servers.tfserving.status import Status
 
 _HEAD = re.compile(
     rb'[ \n\r\t]*\{[ \n\r\t]*(?:"signature_name"[ \n\r\t]*:[ \n\r\t]*"([A-Za-z0-9_./-]+)"[ \n\r\t]*,[ \n\r\t]*)?'
@@ -26,6 +28,8 @@ _NUMBERS = b"0123456789.eE+- \n\r\t"
 _MAX_SKELETON_BYTES = 1 << 16
 _MAX_SKELETONS = 256
 _MAX_RANK = 16
+LARGE_BYTES = 1 << 20
+"""A text from here on gets a parser of its own, which keeps no memory of its size."""
 # By item size: the type of the bits, the sign's bit, the bits of the smallest normal number.
 _BITS: dict[int, tuple[Any, Any, Any]] = {
     4: (np.uint32, np.uint32(1 << 31), np.uint32(1 << 23)),
@@ -44,13 +48,20 @@ _READ_AS: dict[str, Literal["d", "i", "u"]] = {
 }
 _DTYPES: dict[str, np.dtype[Any]] = {"d": np.dtype(np.float64), "i": np.dtype(np.int64), "u": np.dtype(np.uint64)}
 
-_parser = simdjson.Parser()
 
+class _Parsers(threading.local):
+    """A parser per thread: it is used again and again, but not while its last values are alive."""
+
+    def __init__(self) -> None:
+        self.parser = simdjson.Parser()
+
+
+_parsers = _Parsers()
 _skeletons: dict[bytes, tuple[int, ...]] = {}
 
 
 def read_predict(body: bytes, find: Callable[[str], Signature]) -> Request | None:
-    """The same as `json_tensors.read_predict`, or None where that one has to look; `find` may raise."""
+    """The same as `json_tensors.read_predict`, or None where that one has to look."""
     head = _HEAD.match(body)
     if head is None:
         return None
@@ -62,7 +73,10 @@ def read_predict(body: bytes, find: Callable[[str], Signature]) -> Request | Non
     if shape is None:
         return None
     name, key = head.groups()
-    signature = find(name.decode() if name else DEFAULT)
+    try:
+        signature = find(name.decode() if name else DEFAULT)
+    except Status:
+        return None  # a mistake in the text is reported first
     if len(signature.inputs) != 1:
         return None
     (port,) = signature.inputs.values()
@@ -104,7 +118,7 @@ def _read_numbers(values: bytes, kind: Kind | None) -> np.ndarray | None:
         return None
     read_as = _READ_AS[kind.name]
     try:
-        parsed = _parser.parse(values)
+        parsed = (_parsers.parser if len(values) < LARGE_BYTES else simdjson.Parser()).parse(values)
         if not isinstance(parsed, simdjson.Array):
             return None
         buffer = parsed.as_buffer(of_type=read_as)

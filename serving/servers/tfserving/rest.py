@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
@@ -42,8 +42,10 @@ CORS = (
 )
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 INFLATED_BYTES = 100 * 2**20
-LARGE_BYTES = 1 << 18
+LARGE_BYTES = 1 << 20
 """A body from here on is read in a thread, so that the others are answered meanwhile."""
+SLOW_BYTES = 1 << 15
+"""So is a smaller one that the fast reader leaves to the exact one."""
 MAX_ROUTES = 1024
 
 
@@ -175,7 +177,10 @@ class RestApi:
 
     def _infer(self, route: Route, request: Request, body: bytes) -> Awaitable[Response]:
         if route.verb == "predict":
-            return self._predict(route, request, *self._read(route, body))
+            read = json_fast.read_predict(body, self._finder(route))
+            if read is None and len(body) >= SLOW_BYTES:
+                return self._infer_large(route, request)
+            return self._predict(route, request, *(read or json_tensors.read_predict(body, self._finder(route))))
         name, message = examples.read_examples(body)
         servable = self._library.find(route.name, route.version, route.label)
         signature = servable.example_signature(name)
@@ -195,12 +200,12 @@ class RestApi:
             wanted = examples.regress_outputs(signature)
         return self._inference.examples(servable, signature, message, caller, wanted, answer)
 
+    def _finder(self, route: Route) -> Callable[[str], Signature]:
+        return lambda name: self._library.find(route.name, route.version, route.label).rest_signature(name)
+
     def _read(self, route: Route, body: bytes) -> json_tensors.Request:
-        """Tensors from a predict body; may be called in a thread."""
-
-        def find(name: str) -> Signature:
-            return self._library.find(route.name, route.version, route.label).rest_signature(name)
-
+        """Tensors from a predict body; called in a thread."""
+        find = self._finder(route)
         return json_fast.read_predict(body, find) or json_tensors.read_predict(body, find)
 
     def _predict(

@@ -200,6 +200,20 @@ def test_large_bodies_are_read_beside_others(embedded: Any) -> None:
     assert (status, answer["predictions"][-1]) == (200, 100001.5)
 
 
+def test_a_mistake_in_the_text_comes_before_an_unknown_model(embedded: Any) -> None:
+    path = "/v1/models/nope:predict"
+    status, answer = embedded.post(path, b'{"instances": [1.e]}')
+    assert (status, answer["error"]) == (400, "JSON Parse error: Miss fraction part in number. at offset: 17")
+    assert embedded.post(path, b'{"instances": [1]}')[0] == 404
+
+
+def test_large_mistakes_are_found_beside_others(embedded: Any) -> None:
+    body = b'{"instances": [' + b"NaN, " * 20_000 + b"1]}"
+    status, answer = embedded.post(PREDICT, body.replace(b"1]}", b"true]}"))
+    assert status == 400
+    assert "element: 20000 of 'instances' list" in answer["error"]
+
+
 def test_head_keeps_the_connection_in_step(embedded: Any) -> None:
     raw = b"HEAD /v1/models/half_plus_two HTTP/1.1\r\n\r\nGET /v1/models/half_plus_two HTTP/1.1\r\n\r\n"
     with socket.create_connection(("127.0.0.1", embedded.rest), timeout=10) as connection:
