@@ -52,11 +52,12 @@ def _best(judged: Sequence[dict[str, Any]], endpoints: Sequence[dict[str, Any]],
     best, rest = ordered[0], ordered[1:]
     tied = [name for name in rest if _outcome(judged, best, name) == "no_difference"]
     beaten = [name for name in rest if _outcome(judged, best, name) == "best"]
+    ranked = "" if len(names) == len(endpoints) else f" {len(names)} of {len(endpoints)} endpoints can be ranked here."
     if not beaten:
-        return f"{_title(scenario)}no difference is seen between {_list([best, *tied])}."
+        return f"{_title(scenario)}no difference is seen between {_list([best, *tied])}.{ranked}"
     times = between(*_times(judged, best, beaten[0]))
     words = OPENINGS[scenario].format(best=best, times=times, next=beaten[0], percentile=metric.removesuffix("_ms"))
-    return words + (f"; no difference is seen between {best} and {_list(tied)}." if tied else ".")
+    return words + (f"; no difference is seen between {best} and {_list(tied)}." if tied else ".") + ranked
 
 
 def _protocols(judged: Sequence[dict[str, Any]]) -> str:
