@@ -55,7 +55,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self.shared.connections.discard(self)
+        self._drop_body()
         for exchange in self._pending:
+            self.shared.held_bytes -= exchange.held_bytes
             if exchange.future is not None:
                 exchange.future.cancel()
         self._pending.clear()
@@ -130,10 +132,14 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._ended:
             return
-        self._body_bytes += len(body)
-        self._overhead_bytes -= len(body)
-        if self._body_bytes > self.shared.limits.body_bytes:
-            self._refuse(413, f"the body has more than {self.shared.limits.body_bytes} bytes")
+        shared, size = self.shared, len(body)
+        self._body_bytes += size
+        self._overhead_bytes -= size
+        shared.held_bytes += size
+        if self._body_bytes > shared.limits.body_bytes:
+            self._refuse(413, f"the body has more than {shared.limits.body_bytes} bytes")
+        elif shared.held_bytes > shared.limits.held_bytes:
+            self._refuse(503, f"waiting requests have more than {shared.limits.held_bytes} bytes: try again later")
         else:
             self._body.append(body)
 
@@ -151,6 +157,7 @@ class Connection(asyncio.Protocol):
             time.perf_counter(),
         )
         exchange = Exchange(self, request, parser.should_keep_alive(), parser.get_http_version())
+        exchange.held_bytes, self._body_bytes = self._body_bytes, 0
         self._ended = not exchange.keep_alive
         self._answer(exchange, request)
 
@@ -227,12 +234,18 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: int, reason: str) -> None:
         """Answer with an error after what is pending, and close."""
         self._ended = self._refused = True
+        self._drop_body()
         exchange = Exchange(self, None, False, "1.1")
         self._pending.append(exchange)
         exchange.complete(self.shared.malformed(status, reason, None))
         self.flush()
 
     # the end
+
+    def _drop_body(self) -> None:
+        self.shared.held_bytes -= self._body_bytes
+        self._body_bytes = 0
+        self._body = []
 
     def _finish(self) -> None:
         """Close after the last answer; a refused client is listened to a while, or a reset would eat the answer."""

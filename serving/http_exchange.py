@@ -39,6 +39,7 @@ class Shared:
     """Targets that need no authorization."""
     log: Log | None = None
     connections: set[Any] = field(default_factory=set)
+    held_bytes: int = 0
     draining: bool = False
     date: bytes = b""
 
@@ -46,7 +47,7 @@ class Shared:
 class Exchange:
     """One request whose answer is still to be written; called when its future is done."""
 
-    __slots__ = ("connection", "future", "head", "keep_alive", "payload", "request", "version")
+    __slots__ = ("connection", "future", "head", "held_bytes", "keep_alive", "payload", "request", "version")
 
     def __init__(self, connection: Carrier, request: Request | None, keep_alive: bool, version: str) -> None:
         self.connection = connection
@@ -56,6 +57,7 @@ class Exchange:
         self.head = request is not None and request.method == "HEAD"
         self.future: asyncio.Future[Response] | None = None
         self.payload: bytes | None = None
+        self.held_bytes = 0
 
     def __call__(self, future: asyncio.Future[Response]) -> None:
         if self.connection.closed:
@@ -76,6 +78,8 @@ class Exchange:
     def complete(self, response: Response) -> None:
         """Turn the response into what will be written."""
         shared = self.connection.shared
+        shared.held_bytes -= self.held_bytes
+        self.held_bytes = 0
         if shared.log is not None:
             shared.log(self.request, response)
         ends = response.close or (shared.draining and self.connection.is_last(self))

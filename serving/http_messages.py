@@ -50,6 +50,8 @@ class Limits:
     """What one client may use."""
 
     body_bytes: int = 64 * 2**20
+    held_bytes: int = 1024 * 2**20
+    """Of all bodies together whose requests are not answered yet; what goes beyond is answered 503."""
     header_bytes: int = 64 * 2**10
     """Request line and headers together; trailers and chunk framing may have as much again."""
     header_timeout_s: float = 10.0

@@ -207,6 +207,22 @@ def test_connections_beyond_the_limit_are_told_so() -> None:
     assert b" 503 " in with_server(client, Limits(connections=1))
 
 
+def test_bodies_of_unanswered_requests_are_bounded_together() -> None:
+    async def client(port: int, server: HttpServer) -> tuple[bytes, bytes, int]:
+        head = b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 900\r\n\r\n"
+        first = asyncio.ensure_future(talk(port, head + b"x" * 800, b"x" * 100, pause_s=0.15))
+        await asyncio.sleep(0.05)
+        second = await talk(port, head + b"x" * 800)
+        slow = b"POST /slow HTTP/1.1\r\nContent-Length: 900\r\n\r\n" + b"x" * 900
+        await asyncio.gather(talk(port, slow, read_s=0.05), talk(port, slow, read_s=0.4))
+        return await first, second, server.shared.held_bytes
+
+    first, second, left = with_server(client, Limits(body_bytes=1000, held_bytes=1500))
+    assert b" 200 OK" in first
+    assert b" 503 " in second
+    assert left == 0
+
+
 def test_drain_answers_what_is_in_flight_and_refuses_new_connections() -> None:
     async def client(port: int, server: HttpServer) -> tuple[bytes, float]:
         pending = asyncio.ensure_future(talk(port, b"GET /slow HTTP/1.1\r\n\r\n"))
