@@ -38,7 +38,9 @@ OPEN_SHARE, BURST_SHARE = 0.6, 1.2
 """Of what the warm-up reached, what the rate of an open loop and of a burst may be."""
 WARM_UP_PIECES = 12
 WARM_UP_GAIN = 1.1
-"""A piece of the warm-up that is answered faster than the best before by this factor calls for another."""
+"""A piece of the warm-up that is answered faster than the best before by this factor calls for others."""
+WARM_UP_PATIENCE = 2
+"""Pieces in a row that bring no gain, after which it is warm."""
 START_DELAY_S = 0.002
 """From the starting signal to the clock's zero, so that every user is ready at zero."""
 
@@ -105,13 +107,14 @@ def warm_up(environment: Environment, target: Target, piece_s: float) -> tuple[f
 
     Returns the seconds that took, and the most answers per second in a piece.
     """
-    best, spent_s = 0.0, 0.0
+    best, spent_s, idle = 0.0, 0.0, 0
     for _ in range(WARM_UP_PIECES):
         recorder, _, start_ns = run_once(environment, target, Closed(WARM_UP_USERS, piece_s), seed=0)
         spent_s += piece_s
         right = int((recorder.table(start_ns)["outcome"] == RIGHT).sum())
-        before, best = best, max(best, right)
-        if right <= WARM_UP_GAIN * before:
+        idle = 0 if right > WARM_UP_GAIN * best else idle + 1
+        best = max(best, right)
+        if idle == WARM_UP_PATIENCE:
             break
     return spent_s, best / piece_s
 
