@@ -1,7 +1,7 @@
 """Build the images, one Dockerfile each, with podman or docker: `python -m k8s images [name…]`.
 
 Reads `k8s/images/<name>/Dockerfile` and the stages' code; the image `models` reads `artifacts/model_repository`.
-BUILDER overrides the builder, e.g. `BUILDER="buildah bud"`.
+BUILDER overrides the builder, e.g. `BUILDER="buildah bud"`; TORCH_INDEX_URL says where torch comes from.
 """
 
 from __future__ import annotations
@@ -75,12 +75,14 @@ def commit() -> str:
 
 
 def _build(name: str, builder: tuple[str, ...]) -> None:
-    labels = ("--build-arg", f"VERSION={version()}", "--build-arg", f"COMMIT={commit()}")
-    argv = (*builder, *labels, "-t", reference(name), "-f", str(IMAGES / name / "Dockerfile"), str(ROOT))
+    dockerfile = IMAGES / name / "Dockerfile"
+    given = {"VERSION": version(), "COMMIT": commit(), "TORCH_INDEX_URL": os.environ.get("TORCH_INDEX_URL", "")}
+    wanted = [f"--build-arg={key}={value}" for key, value in given.items() if f"ARG {key}=" in dockerfile.read_text()]
+    argv = (*builder, *wanted, "-t", reference(name), "-f", str(dockerfile), str(ROOT))
     log = LOGS / f"image-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        done = subprocess.run(argv, stdout=output, stderr=subprocess.STDOUT, check=False, env=os.environ)
+        done = subprocess.run(argv, stdout=output, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         raise StageError(f"building {name} failed, the end of {log.relative_to(ROOT)}:\n{_tail(log)}")
 
