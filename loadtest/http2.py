@@ -14,6 +14,7 @@ from loadtest.http1 import Opener, Socket, has_unread, open_plain
 from loadtest.wire import Answer, BrokenAnswerError, UnprocessedError, frame
 
 WINDOW_LIMIT = 2**31 - 1
+KNOWN_BLOCKS = 256
 REFUSED_STREAM = 7
 
 
@@ -165,20 +166,25 @@ class GrpcConnection:
             self.ended = bool(flags & wire.END_STREAM)
 
     def _decode(self, block: bytes) -> list[tuple[str, str]]:
-        """Decode a header block. Blocks of one-byte indexed fields change no state, so they mean the same until another
-        does.
-        """
+        """Decode a header block. One that left the decoder's table as it was means the same until the table changes."""
         if (known := self.known_blocks.get(block)) is not None:
             return known
+        newest, size = self._table_state()
         try:
             fields = [(str(name), str(value)) for name, value in self.decoder.decode(block)]
         except HPACKError as error:
             raise BrokenAnswerError(f"a header block that can't be read: {error}") from None
-        if all(0x80 < byte < 0xFF for byte in block):
-            self.known_blocks[block] = fields
-        else:
+        newest_now, size_now = self._table_state()
+        if newest_now is not newest or size_now != size or len(self.known_blocks) >= KNOWN_BLOCKS:
             self.known_blocks.clear()
+        else:
+            self.known_blocks[block] = fields
         return fields
+
+    def _table_state(self) -> tuple[object, int]:
+        """The newest entry and the size: the same before and after a block that entered nothing and resized nothing."""
+        table = self.decoder.header_table
+        return (table.dynamic_entries[0] if table.dynamic_entries else None), table.maxsize
 
     def _take_control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == wire.SETTINGS and not flags & wire.ACK:
