@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from contract import MODEL_REPOSITORY, Manifest, Tensors
+from contract import MODEL_REPOSITORY, ROOT, Manifest, Tensors
 from serving.launcher import docker_missing
 from serving.server import Call, Launch, Server, Settings
 from serving.servers.tfserving.client import predict_request, predict_response, rows_of, tensors_of
@@ -46,6 +46,7 @@ class TensorFlowServing(Server):
         Settings(threads=0, workers=1, max_batch_size=32, max_queue_delay_us=0),
         Settings(threads=1, workers=1, max_batch_size=32, max_queue_delay_us=0),
         Settings(threads=0, workers=1, max_batch_size=64, max_queue_delay_us=500),
+        Settings(threads=1, workers=2, max_batch_size=32, max_queue_delay_us=0),  # workers: the embedded engine alone
     )
 
     def missing(self, engine: str) -> str | None:
@@ -72,7 +73,8 @@ class TensorFlowServing(Server):
             mounts = [part for path in (repository, folder) for part in ("-v", f"{path}:{path}:ro")]
             inside = ("docker", "run", "--rm", "--init", *published, *mounts, "--entrypoint", PROGRAM, IMAGE)
             return Launch((*inside, *flags))
-        return Launch((sys.executable, "-m", "serving.servers.tfserving", "--host=127.0.0.1", *flags), cwd=_root())
+        own = ("--host=127.0.0.1", f"--workers={settings.workers}")
+        return Launch((sys.executable, "-m", "serving.servers.tfserving", *own, *flags), cwd=ROOT)
 
     def live_call(self) -> Call:
         """See `Server.live_call`: a list of models is no part of the API, the refusal shows that HTTP is served."""
@@ -118,10 +120,6 @@ def _flags(ports: Mapping[str, int], settings: Settings, folder: Path) -> list[s
         flags += ["--enable_batching=true", f"--batching_parameters_file={folder / 'batching.config'}"]
         flags += [f"--rest_api_num_threads={REST_THREADS}"]
     return flags
-
-
-def _root() -> Path:
-    return Path(__file__).resolve().parents[3]
 
 
 SERVER = TensorFlowServing()

@@ -2,7 +2,8 @@
 
 It stands in where the genuine `tensorflow_model_server` is not to be had: the same requests get the same answers, byte
 for byte where that is possible. On purpose it does better where the genuine server hurts; `docs/tfserving.md` has the
-table of differences. Run it with --help for the flags.
+table of differences. Run it with --help for the flags. With `--workers` several processes share the ports; each
+finds versions and counts its metrics by itself, and HandleReloadConfigRequest is refused: change the file instead.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from contract import StageError
-from serving.servers.tfserving.flags import help_text, parse_flags
+from serving.servers.tfserving.flags import Flags, help_text, parse_flags
+from serving.workers import run_workers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from serving.servers.tfserving.program import run
+    if flags.workers > 1 and not flags.version:
+        return run_workers(flags.workers, lambda _: _serve(flags))
+    return _serve(flags)
+
+
+def _serve(flags: Flags) -> int:
+    from serving.servers.tfserving.program import run  # TensorFlow and gRPC start threads: after the fork
 
     return run(flags)
 

@@ -17,7 +17,7 @@ from serving.cpus import available_cpus
 
 @dataclass(frozen=True)
 class Flags:
-    """What the flags say; `help_text` and the refusals are in this module."""
+    """What the flags say; the last four are this server's own."""
 
     port: int = 8500
     grpc_socket_path: str = ""
@@ -47,6 +47,7 @@ class Flags:
     enable_grpc_healthcheck_service: bool = False
     enable_serialization_as_tensor_content: bool = False
     host: str = "127.0.0.1"
+    workers: int = 1
     drain_seconds: int = 10
     max_body_bytes: int = 64 * 2**20
 
@@ -68,7 +69,6 @@ FIXED = {
     "enable_per_model_batching_parameters": "false",
     "tensorflow_session_config_file": "",
 }
-OWN = ("host", "drain_seconds", "max_body_bytes")
 
 
 def parse_flags(argv: Sequence[str]) -> Flags:
@@ -103,10 +103,11 @@ def help_text() -> str:
 
 
 def session_threads(flags: Flags) -> tuple[int, int]:
-    """Intra- and inter-op threads; 0 in a flag means one per processor that this process may use."""
+    """Intra- and inter-op threads; 0 in a flag means one per processor that a worker may use."""
     both = flags.tensorflow_session_parallelism
-    intra = flags.tensorflow_intra_op_parallelism or both or available_cpus()
-    inter = flags.tensorflow_inter_op_parallelism or both or available_cpus()
+    share = max(1, available_cpus() // flags.workers)
+    intra = flags.tensorflow_intra_op_parallelism or both or share
+    inter = flags.tensorflow_inter_op_parallelism or both or share
     return intra, inter
 
 
@@ -134,6 +135,8 @@ def _value(name: str, wanted: type, text: str) -> Any:
 def _check(flags: Flags) -> None:
     if flags.version:
         return
+    if flags.workers < 1 or (flags.workers > 1 and flags.grpc_socket_path):
+        raise StageError(f"--workers={flags.workers} must be at least 1, and 1 with --grpc_socket_path")
     if not flags.port and not flags.grpc_socket_path:
         raise StageError("--port and --grpc_socket_path are both unset: give one of them")
     if not flags.model_base_path and not flags.model_config_file:

@@ -7,6 +7,7 @@ what is in flight is answered, status 0.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -50,7 +51,6 @@ class Program:
         unavailable_labels = flags.allow_version_labels_for_unavailable_models
         self._library = Library(self._load, retries, flags.num_load_threads, unavailable_labels)
         self._reloading = asyncio.Lock()
-        self._config_text = b""
 
     async def run(self) -> None:
         """Serve until a signal; raises StageError or Status where the start fails."""
@@ -119,10 +119,12 @@ class Program:
         return True
 
     async def _poll(self) -> None:
-        wait_s = self._flags.file_system_poll_wait_seconds
+        wait_s, parent = self._flags.file_system_poll_wait_seconds, os.getppid()
         while wait_s > 0:
             await asyncio.sleep(wait_s)
             self._library.poll()
+            if self._flags.workers > 1 and os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)  # the supervisor was killed: nobody would end this worker
 
     async def _watch_config(self) -> None:
         """Read --model_config_file again and again, where that is wanted."""
@@ -137,6 +139,9 @@ class Program:
 
     async def reload(self, configs: list[ModelConfig]) -> None:
         """Serve other models; returns when they are in service, raises Status where one can't be."""
+        if self._flags.workers > 1:
+            remedy = "change --model_config_file and run with --model_config_file_poll_wait_seconds"
+            raise Status("UNIMPLEMENTED", f"a reload would reach one worker of several: {remedy}")
         async with self._reloading:
             self._library.configure(configs)
             for config in configs:
@@ -156,11 +161,11 @@ class Program:
         if flags.rest_api_port == flags.port:
             say(f"--rest_api_port={flags.rest_api_port} is the port of gRPC: REST is left out")
             return None
-        return bound_socket(flags.host, flags.rest_api_port, shared=False)
+        return bound_socket(flags.host, flags.rest_api_port, shared=flags.workers > 1)
 
     def _check_grpc_port(self) -> None:
         if self._flags.port:
-            bound_socket(self._flags.host, self._flags.port, shared=False).close()
+            bound_socket(self._flags.host, self._flags.port, shared=self._flags.workers > 1).close()
 
     async def _open_rest(self, bound: socket.socket) -> HttpServer:
         flags = self._flags
@@ -181,7 +186,7 @@ class Program:
     async def _open_grpc(self) -> grpc.aio.Server:
         flags = self._flags
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        options.append(("grpc.so_reuseport", 0))
+        options.append(("grpc.so_reuseport", int(flags.workers > 1)))
         server = grpc.aio.server(options=options)
         as_content = flags.enable_serialization_as_tensor_content
         api = GrpcApi(self._library, Inference(self._telemetry), self.reload, as_content)
@@ -231,7 +236,7 @@ def run(flags: Flags) -> int:
         uvloop.run(serve_all())
     except Status as error:
         print(f"Failed to start server. Error: {error}", flush=True)
-        return 255
+        return 255 if flags.workers == 1 else 2  # 2: another worker would fail as well
     except StageError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2

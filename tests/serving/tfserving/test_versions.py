@@ -118,3 +118,12 @@ def test_a_model_that_cannot_load_ends_the_start(tmp_path: Path) -> None:
     assert start.returncode == 255
     wanted = "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{{name: m version: 1}"
     assert start.stdout.startswith(wanted)
+
+
+def test_workers_share_the_port_and_end_together(launch_embedded: Callable[..., Any]) -> None:
+    running = launch_embedded("--model_name=m", f"--model_base_path={ONE.parent}", "--workers=2")
+    clients = Clients(running.rest)
+    while sum(clients.seen.values()) < 50:
+        pass
+    assert running.stop() == 0
+    assert set(clients.stop()) == {(200, "[2.5, 3.0, 4.5]")}
