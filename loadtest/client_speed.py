@@ -11,10 +11,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
-from contract import RESULTS, to_json, write_whole
+from contract import RESULTS, ROOT, to_json, write_whole
 from loadtest.calibrate import null_server
 from loadtest.environment import environment, pinning
 from loadtest.generator import generate, run_to_end
@@ -37,6 +39,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--users", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks" / "client_speed.json")
     given = parser.parse_args(words)
     server_cpus, _ = pinning()
     with null_server(FOLDER, "rest", ANSWER, server_cpus) as (_, port):
@@ -47,6 +50,7 @@ def main(words: Sequence[str]) -> int:
     ratio = float(np.median([rps for rps, _ in ours]) / np.median([rps for rps, _ in plain]))
     per_core = float(np.median([rps / cpu for rps, cpu in ours]) / np.median([rps / cpu for rps, cpu in plain]))
     found = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "users": given.users,
         "ours_rps": [rps for rps, _ in ours],
         "fast_http_user_rps": [rps for rps, _ in plain],
@@ -54,7 +58,7 @@ def main(words: Sequence[str]) -> int:
         "ratio_per_cpu_second": per_core,
         "environment": environment(*pinning()),
     }
-    write_whole(FOLDER / "client_speed.json", to_json(found).encode())
+    write_whole(given.output, to_json(found).encode())
     print(f"ours, every answer checked   {np.median(found['ours_rps']):8.0f} requests/s")
     print(f"plain FastHttpUser           {np.median(found['fast_http_user_rps']):8.0f} requests/s")
     print(f"ratio {ratio:.2f} (at least 0.8 is asked for); per processor second {per_core:.2f}")
