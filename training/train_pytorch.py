@@ -253,8 +253,8 @@ def train(run: Run) -> Manifest | None:
         probabilities = predict(network, test.images)
         log.append(Epoch(number, loss, train_accuracy, accuracy(probabilities, test.labels), seconds))
         if workers.is_first:
-            print(log[-1].line(), flush=True)
             save_checkpoint(run, network, optimizer, log)
+            print(log[-1].line(), flush=True)
     if not workers.is_first:
         return None
     return finish(run, network, log, workers, started)

@@ -70,7 +70,7 @@ def worker_of(supervisor: int, rank: int) -> psutil.Process:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_killed_worker_ends_the_run_and_resume_ends_as_if_nothing_had_been(framework, tmp_path, run_python):
-    twin = ("--images", "1280", "--epochs", "3", "--output", str(tmp_path))
+    twin = ("--images", "1280", "--epochs", "2", "--output", str(tmp_path))
     command = (sys.executable, "-m", "training.distributed", framework, *twin)
     log = tmp_path / "log"
     with log.open("wb") as file:
