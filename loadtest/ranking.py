@@ -42,7 +42,8 @@ def _split(metric: Metric, endpoints: Sequence[dict[str, Any]]) -> tuple[dict[st
             continue
         values = [run[metric.name] for run in point["runs"]]
         if point["validity"] != "VALID":
-            excluded[endpoint["name"]] = "INVALID, " + "; ".join(point["reasons"])
+            more = f" and {len(point['reasons']) - 1} more" if len(point["reasons"]) > 1 else ""
+            excluded[endpoint["name"]] = f"INVALID, {point['reasons'][0]}{more}"
         elif point["rate_asked_rps"] and point["rate_rps"] < point["rate_asked_rps"]:
             rates = f"{point['rate_rps']:.0f} requests/s, as it does not keep up with {point['rate_asked_rps']:.0f}"
             excluded[endpoint["name"]] = f"it was sent {rates}"

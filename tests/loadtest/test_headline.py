@@ -81,7 +81,10 @@ def test_the_embedded_engine_is_named() -> None:
 
 
 def test_failures_come_first() -> None:
-    said = words(endpoint("s/a/rest", 10, failures=3, wrong_answers=2, validity="INVALID"), endpoint("t/a/rest", 10))
+    said = words(
+        endpoint("s/a/rest", 10, failures=3, wrong_answers=2, validity="INVALID", reasons=["3 failed"]),
+        endpoint("t/a/rest", 10),
+    )
     assert said.startswith("Of 2,000 requests 3 failed and 2 were answered wrongly.")
 
 
