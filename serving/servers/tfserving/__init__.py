@@ -55,7 +55,7 @@ class TensorFlowServing(Server):
             return None if shutil.which(PROGRAM) else f"no `{PROGRAM}` on PATH: install the package of that name"
         if engine == "docker":
             return docker_missing()
-        wanted = ("tensorflow", "tensorflow_serving", "grpc", "uvloop", "httptools")
+        wanted = ("tensorflow", "tensorflow_serving", "grpc", "uvloop", "httptools", "simdjson")
         absent = [name for name in wanted if importlib.util.find_spec(name) is None]
         return f"no module {', '.join(absent)}: run `make install`" if absent else None
 
