@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from contract import MODEL_REPOSITORY, Manifest, TensorSpec
+from serving.client import PredictionError, send
 from serving.protos import message
 from serving.repository import read_samples
-from serving.server import Settings, find_server
-from serving.servers.torchserve import render_config
+from serving.server import Call, Settings, find_server
+from serving.servers.torchserve import GRPC_METHOD, render_config
 from serving.servers.torchserve.archive import pack
 
 RunningServers = Callable[[str], Any]
@@ -98,12 +99,12 @@ BAD_BODIES = [
 def test_handler_explains_bad_input(body: bytes, reason: str, running_servers: RunningServers) -> None:
     port = running_servers("torchserve").ports["rest"]
     request = urllib.request.Request(f"http://127.0.0.1:{port}/predictions/{ARTIFACT}", body)
-    request.add_header("Content-Type", "application/octet-stream")
+    request.add_header("Content-Type", "application/json" if body[:1] == b"{" else "application/octet-stream")
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=30)
     with refused.value as answer:
         assert answer.code == 400
-        assert reason in json.load(answer)["error"]
+        assert reason in json.load(answer)["message"]
 
 
 def test_open_inference_request_is_answered_in_kind(running_servers: RunningServers) -> None:
@@ -118,3 +119,10 @@ def test_open_inference_request_is_answered_in_kind(running_servers: RunningServ
     with urllib.request.urlopen(request, timeout=30) as answer:
         (output,) = json.load(answer)["outputs"]
     np.testing.assert_allclose(output["data"], samples.expected[ARTIFACT]["probabilities"][1], atol=1e-5)
+
+
+def test_grpc_refuses_what_is_no_tensor(running_servers: RunningServers) -> None:
+    endpoint = next(e for e in running_servers("torchserve").endpoints if e.protocol == "grpc")
+    request = message("org.pytorch.serve.grpc.inference.PredictionsRequest")(model_name=ARTIFACT, input={"data": b"{"})
+    with pytest.raises(PredictionError, match="INVALID_ARGUMENT: expected a multiple of 3136 bytes"):
+        send(endpoint, Call(GRPC_METHOD, request.SerializeToString()))

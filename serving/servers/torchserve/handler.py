@@ -5,7 +5,7 @@ imports nothing of this project. A body is one of
 
 - JSON `{"inputs": {"<tensor>": nested lists}}`, answered by `{"outputs": {"<tensor>": nested lists}}`;
 - the bytes of the input tensors, little-endian, row-major, in the manifest's order (content type
-  `application/octet-stream`, or gRPC), answered by the bytes of the outputs;
+  `application/octet-stream`, or the input `data` of a gRPC request), answered by the bytes of the outputs;
 - an Open Inference Protocol v2 request (`inputs` is a list), answered in kind.
 
 A request that is wrong gets a 400 of its own; the rest of its batch is served.
@@ -16,11 +16,13 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from ts.utils.util import PredictionException
 
 DTYPES = {
     "BOOL": np.bool_, "UINT8": np.uint8, "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
@@ -32,6 +34,20 @@ Named = dict[str, np.ndarray]
 
 class TensorHandler:
     """What TorchServe loads: `initialize` once per worker, then `handle` per batch of requests."""
+
+    @dataclass  # in here, because TorchServe takes a module with one class only
+    class Decoded:
+        """One request: how it was encoded, its tensors, and what OIP says beside them."""
+
+        kind: str
+        tensors: Named
+        wanted: list[str]
+        id: str | None = None
+
+        @property
+        def rows(self) -> int:
+            """Size of its batch."""
+            return len(next(iter(self.tensors.values())))
 
     def initialize(self, context: Any) -> None:
         """Load `model.pt` and the signature, and run one batch so that the first request meets a warm model."""
@@ -45,34 +61,29 @@ class TensorHandler:
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[Any]:
         """Answer a batch: one body per request, in order."""
-        decoded: list[tuple[str, Named] | str] = [self._decode_or_explain(request) for request in requests]
         answers: list[Any] = [None] * len(requests)
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for index, item in enumerate(decoded):
-            if isinstance(item, str):
-                answers[index] = self._refuse(context, index, item)
+        groups: dict[tuple[Any, ...], list[tuple[int, TensorHandler.Decoded]]] = {}
+        for index, request in enumerate(requests):
+            decoded = self._decode_or_explain(request, context.get_all_request_header(index) or {})
+            if isinstance(decoded, str):
+                answers[index] = self._refuse(context, index, decoded, len(requests))
             else:  # only requests of one shape share a run
-                groups.setdefault(tuple(array.shape[1:] for array in item[1].values()), []).append(index)
-        for indices in groups.values():
-            self._answer_group(indices, decoded, answers, context)
+                shapes = tuple(array.shape[1:] for array in decoded.tensors.values())
+                groups.setdefault(shapes, []).append((index, decoded))
+        for group in groups.values():
+            try:
+                outputs = self._run([np.concatenate([d.tensors[s["name"]] for _, d in group]) for s in self.inputs])
+            except RuntimeError as error:
+                reason = f"the model refused the input: {str(error).splitlines()[0]}"
+                for index, _ in group:
+                    answers[index] = self._refuse(context, index, reason, len(requests))
+                continue
+            start = 0
+            for index, decoded in group:
+                rows = {name: array[start : start + decoded.rows] for name, array in outputs.items()}
+                answers[index] = self._encode(decoded, rows, context, index)
+                start += decoded.rows
         return answers
-
-    def _answer_group(self, indices: list[int], decoded: list[Any], answers: list[Any], context: Any) -> None:
-        tensors = [decoded[index][1] for index in indices]
-        try:
-            outputs = self._run([np.concatenate([t[spec["name"]] for t in tensors]) for spec in self.inputs])
-        except RuntimeError as error:
-            for index in indices:
-                answers[index] = self._refuse(
-                    context, index, f"the model refused the input: {str(error).splitlines()[0]}"
-                )
-            return
-        ends = np.cumsum([len(next(iter(named.values()))) for named in tensors])
-        for index, end, named in zip(indices, ends, tensors, strict=True):
-            start = end - len(next(iter(named.values())))
-            answers[index] = self._encode(
-                decoded[index][0], {name: array[start:end] for name, array in outputs.items()}, context, index
-            )
 
     def _run(self, arrays: list[np.ndarray]) -> Named:
         with torch.inference_mode():
@@ -80,24 +91,42 @@ class TensorHandler:
         results = result if isinstance(result, (tuple, list)) else (result,)
         return {spec["name"]: tensor.numpy() for spec, tensor in zip(self.outputs, results, strict=True)}
 
-    def _decode_or_explain(self, request: dict[str, Any]) -> tuple[str, Named] | str:
+    def _decode_or_explain(self, request: dict[str, Any], headers: dict[str, str]) -> Decoded | str:
         try:
-            return self._decode(request)
+            return self._decode(request, {name.lower(): value for name, value in headers.items()})
         except (ValueError, TypeError, KeyError, AttributeError, UnicodeDecodeError, RecursionError) as error:
             return str(error.args[0]) if error.args else type(error).__name__
 
-    def _decode(self, request: dict[str, Any]) -> tuple[str, Named]:
-        body = request.get("body", request.get("data"))
-        if isinstance(body, (bytes, bytearray)) and body.lstrip()[:1] != b"{":
-            return "binary", self._from_bytes(body)
+    def _decode(self, request: dict[str, Any], headers: dict[str, str]) -> Decoded:
+        if "data" in request or headers.get("content-type") == "application/octet-stream":
+            return self.Decoded("binary", self._from_bytes(request.get("data", request.get("body", b""))), [])
+        body = request.get("body")
         document = body if isinstance(body, dict) else json.loads(body or b"null")
         if not isinstance(document, dict) or "inputs" not in document:
             raise ValueError('expected {"inputs": {"<tensor>": nested lists}}')
         given = document["inputs"]
-        if isinstance(given, list):
-            tensors = {t["name"]: np.asarray(t["data"]).reshape(t["shape"]) for t in given}
-            return "oip", self._check(tensors)
-        return "json", self._check({name: np.asarray(value) for name, value in given.items()})
+        if not isinstance(given, list):
+            return self.Decoded("json", self._check({name: np.asarray(value) for name, value in given.items()}), [])
+        names = [spec["name"] for spec in self.outputs]
+        wanted = [output["name"] for output in document.get("outputs") or []] or names
+        if unknown := set(wanted) - set(names):
+            raise ValueError(f"no output {sorted(unknown)[0]!r}: the model has {names}")
+        return self.Decoded("oip", self._check(self._read_oip(given)), wanted, document.get("id"))
+
+    def _read_oip(self, given: list[dict[str, Any]]) -> Named:
+        datatypes = {spec["name"]: spec["datatype"] for spec in self.inputs}
+        tensors: Named = {}
+        for tensor in given:
+            name, shape, wanted = tensor["name"], tensor["shape"], datatypes.get(tensor["name"])
+            if name in tensors:
+                raise ValueError(f"input {name!r} is given twice")
+            if wanted is not None and tensor.get("datatype") != wanted:
+                raise ValueError(f"input {name!r} has datatype {tensor.get('datatype')!r}, expected {wanted!r}")
+            array = np.asarray(tensor["data"])
+            if any(size < 0 for size in shape) or array.size != math.prod(shape):
+                raise ValueError(f"input {name!r}: shape {shape} does not go with {array.size} elements")
+            tensors[name] = array.reshape(shape)
+        return tensors
 
     def _from_bytes(self, body: bytes | bytearray) -> Named:
         sizes = [math.prod(spec["shape"][1:]) * np.dtype(DTYPES[spec["datatype"]]).itemsize for spec in self.inputs]
@@ -131,26 +160,26 @@ class TensorHandler:
             checked[spec["name"]] = array
         return checked
 
-    def _encode(self, kind: str, outputs: Named, context: Any, index: int) -> Any:
-        if kind == "binary":
+    def _encode(self, decoded: Decoded, outputs: Named, context: Any, index: int) -> Any:
+        if decoded.kind == "binary":
             context.set_response_content_type(index, "application/octet-stream")
             return bytearray(b"".join(np.ascontiguousarray(outputs[spec["name"]]).tobytes() for spec in self.outputs))
         context.set_response_content_type(index, "application/json")
-        if kind == "json":
+        if decoded.kind == "json":
             return json.dumps({"outputs": {name: array.tolist() for name, array in outputs.items()}})
+        datatypes = {spec["name"]: spec["datatype"] for spec in self.outputs}
         described = [
-            {
-                "name": s["name"],
-                "datatype": s["datatype"],
-                "shape": list(outputs[s["name"]].shape),
-                "data": outputs[s["name"]].ravel().tolist(),
-            }
-            for s in self.outputs
+            {"name": n, "datatype": datatypes[n], "shape": list(outputs[n].shape), "data": outputs[n].ravel().tolist()}
+            for n in decoded.wanted
         ]
-        return json.dumps({"model_name": context.manifest["model"]["modelName"], "outputs": described})
+        answer = {"model_name": context.manifest["model"]["modelName"], "outputs": described}
+        return json.dumps(answer if decoded.id is None else {**answer, "id": decoded.id})
 
     @staticmethod
-    def _refuse(context: Any, index: int, reason: str) -> str:
+    def _refuse(context: Any, index: int, reason: str, batch: int) -> str:
+        """Refuse one request; alone in its batch by the exception, the only way that gRPC tells as an error."""
+        if batch == 1:
+            raise PredictionException(reason, 400)
         context.set_response_status(code=400, phrase="Bad Request", idx=index)
         context.set_response_content_type(index, "application/json")
-        return json.dumps({"code": 400, "type": "BadRequestException", "message": reason, "error": reason})
+        return json.dumps({"code": 400, "type": "BadRequestException", "message": reason})
