@@ -13,8 +13,8 @@ Reads and writes what the twin does, below `artifacts/models-distributed/`. A wo
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -22,13 +22,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import ExitStack
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-
-from tqdm import tqdm
 
 from contract import ARTIFACTS, FRAMEWORKS, MODELS, ROOT, Manifest, StageError
 
@@ -106,48 +101,39 @@ def reason(log: str) -> str:
 def run_tensorflow(workers: int, flags: list[str]) -> None:
     """Start the workers, each with its TF_CONFIG, and end all when one ends badly."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=work, args=(addresses, index, flags), daemon=True) for index in range(workers)]
-    for process in processes:
-        process.start()
-    try:
-        watch(processes)
-    finally:
-        stop(processes)
-
-
-def work(addresses: list[str], index: int, flags: list[str]) -> None:
-    """Be one TensorFlow worker."""
-    cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-    os.environ["TF_CONFIG"] = json.dumps(cluster)
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed worker would leave behind
-    from training.train_tensorflow import main as train
-
     modes = [] if "--mode" in flags else ["--mode", "graph"]
-    sys.exit(train([*flags, *modes]))
+    asyncio.run(run_workers(addresses, [*flags, *modes]))
 
 
-def watch(processes: Sequence[BaseProcess]) -> None:
-    """Wait for all workers; raises StageError as soon as one ends badly."""
-    running = dict(enumerate(processes))
-    while running:
-        wait([process.sentinel for process in running.values()])
-        for rank, process in list(running.items()):
-            if process.exitcode is not None:
-                del running[rank]
-            if process.exitcode:
-                raise StageError(f"worker {rank} {ended(process.exitcode)}: {remedy('tensorflow')}")
+async def run_workers(addresses: list[str], flags: list[str]) -> None:
+    """Run one TensorFlow worker per address; raises StageError as soon as one ends badly."""
+    processes = []
+    for index in range(len(addresses)):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        command = (sys.executable, "-m", "training.train_tensorflow", *flags)
+        env = os.environ | {"TF_CONFIG": json.dumps(config)}
+        processes.append(await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=env))
+    try:
+        running = {asyncio.create_task(process.wait()): rank for rank, process in enumerate(processes)}
+        while running:
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                rank = running.pop(task)
+                if task.result():
+                    raise StageError(f"worker {rank} {ended(task.result())}: {remedy('tensorflow')}")
+    finally:
+        await asyncio.gather(*map(stop, processes))
 
 
-def stop(processes: Sequence[BaseProcess]) -> None:
-    """End the workers that still run."""
-    for process in processes:
+async def stop(process: asyncio.subprocess.Process) -> None:
+    """End a worker that still runs."""
+    if process.returncode is None:
         process.terminate()
-    for process in processes:
-        process.join(STOP_WITHIN_S)
-        if process.is_alive():
+        try:
+            await asyncio.wait_for(process.wait(), STOP_WITHIN_S)
+        except TimeoutError:
             process.kill()
-            process.join()
+            await process.wait()
 
 
 def ended(code: int) -> str:

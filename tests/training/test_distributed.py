@@ -63,7 +63,7 @@ def worker_of(supervisor: int, rank: int) -> psutil.Process:
     found = []
     for process in psutil.Process(supervisor).children(recursive=True):
         line = " ".join(process.cmdline())
-        if "spawn_main" in line or ("training.train_pytorch" in line and "torch.distributed.run" not in line):
+        if "training.train_" in line and "torch.distributed.run" not in line:
             found.append(process)
     return sorted(found, key=lambda process: process.create_time())[rank]
 
