@@ -132,7 +132,7 @@ lint: install ## Check style.
 	@$(VENV)/bin/ruff check && $(VENV)/bin/ruff format --check
 
 typecheck: install ## Check types.
-	@$(VENV)/bin/mypy .
+	@$(VENV)/bin/mypy
 
 check: lint typecheck test ## All of the above.
 
