@@ -108,7 +108,7 @@ class GrpcApi:
     @staticmethod
     def _submit(hosted: Hosted, inputs: dict[str, np.ndarray], deadline_s: float | None) -> asyncio.Future[Outputs]:
         try:
-            return hosted.batcher.submit(inputs, deadline_s)
+            return hosted.batcher.submit(inputs, deadline_s, off_loop=True)
         except QueueFull as error:
             hosted.metrics.count(to_refusal(error).status)
             raise
