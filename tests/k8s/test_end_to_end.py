@@ -95,6 +95,7 @@ def load(cluster: Cluster, folder: Path, scenario: Scenario, *names: str) -> Ite
     finally:
         for process in running:
             process.kill()
+            process.wait()
 
 
 def lost(results: dict[str, Any]) -> tuple[int, int, int]:
