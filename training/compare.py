@@ -1,11 +1,11 @@
 """Compare the execution modes of both twins, and each with the loop that articles show.
 
-First the steps of each mode to 98 % test accuracy are counted, then rounds measure its seconds per step: every mode
-once a round, in random order, each in a process of its own (training.measure). Seconds to 98 % are steps times seconds
-per step. Writes `artifacts/results/training.json` after each measurement, so an interrupted comparison keeps what it
-has, and prints the table; a comparison that came to its end is copied to `docs/benchmarks/training.json`.
+First the steps of each mode to 98 % test accuracy are counted, each in a process of its own (training.measure), then
+rounds measure its seconds per step: the modes of a framework take turns in random order. Seconds to 98 % are steps
+times seconds per step. Writes `artifacts/results/training.json` after each measurement, so an interrupted comparison
+keeps what it has, and prints the table; one that came to its end is copied to `docs/benchmarks/training.json`.
 
-    python -m training.compare [--rounds 3 --seed 1 --frameworks tensorflow pytorch]
+    python -m training.compare [--rounds 5 --seed 1 --frameworks tensorflow pytorch]
 
 The JSON is the `training_modes` of the report: `modes[]` (framework, mode, steps_to_target, seconds_to_target,
 seconds_per_epoch, images_per_s, first_step_s, peak_rss_bytes, test_accuracy: medians; `speedup`: the reference's
@@ -51,11 +51,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m training.compare", description=__doc__, formatter_class=raw)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1, help="of the order of the modes")
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS)
     parser.add_argument("--target-accuracy", type=float, default=0.98)
-    parser.add_argument("--steps", type=int, default=200, help="of one timed stretch")
+    parser.add_argument("--steps", type=int, default=50, help="of one turn")
     parser.add_argument("--keep-counts", action="store_true", help="take the steps to the target from the last result")
     parser.add_argument("--prefix", default="", help="put before each timed command, e.g. 'taskset -c 0,1'")
     parser.add_argument("--no-publish", action="store_true", help=f"leave {shown(PUBLISHED)} as it is")
@@ -77,13 +77,14 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     inference: list[dict[str, Any]] = []
     result: dict[str, Any] = {}
-    kept = {"count": counts, "speed": runs, "inference": inference}
+    kept = {"count": counts, "turns": runs, "inference": inference}
     started = environment(given)
     with tqdm(planned(given, counts), desc="compare-training", unit="run", leave=False) as bar:
-        for number, framework, mode, kind in bar:
+        for kind, framework, mode in bar:
             bar.set_postfix_str(f"{kind} {framework} {mode}")
-            seen = measure(framework, mode, kind, given) | {"round": number}
-            kept[kind] += [seen | row for row in seen.pop("inference")] if "inference" in seen else [seen]
+            seen = measure(kind, framework, mode, given)
+            rows = seen.pop(kind, None)  # a count is one row
+            kept[kind] += [seen] if rows is None else [{**seen, **row} for row in rows]
             result = summed_up(counts, runs, inference, given) | {"environment": started}
             write_whole(RESULT, to_json(result).encode())
     return result
@@ -99,25 +100,22 @@ def read_counts(given: argparse.Namespace) -> list[dict[str, Any]]:
     return list(before["counts"].values())
 
 
-def planned(given: argparse.Namespace, counts: list[dict[str, Any]]) -> list[tuple[int, str, str, str]]:
-    """The counts that aren't known, then every round's measurements in random order: round, framework, mode, kind."""
+def planned(given: argparse.Namespace, counts: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """The counts that aren't known, then the turns and the inference in random order: kind, framework, mode."""
     shuffle = random.Random(given.seed)  # noqa: S311
-    modes = [(framework, mode) for framework in given.frameworks for mode in (REFERENCE, *MODES[framework])]
     known = {(count["framework"], count["mode"]) for count in counts}
-    plan = [(0, *pair, "count") for pair in modes if pair not in known]
-    for number in range(1, given.rounds + 1):
-        chosen = [(number, *pair, "speed") for pair in modes]
-        chosen += [(number, f, m, "inference") for f in given.frameworks for m in INFERENCE_MODES[f]]
-        shuffle.shuffle(chosen)
-        plan += chosen
-    return plan
+    modes = [(framework, mode) for framework in given.frameworks for mode in (REFERENCE, *MODES[framework])]
+    timed = [("inference", framework, mode) for framework in given.frameworks for mode in INFERENCE_MODES[framework]]
+    timed += [("turns", framework, REFERENCE) for framework in given.frameworks]
+    return [("count", *pair) for pair in modes if pair not in known] + shuffle.sample(timed, len(timed))
 
 
-def measure(framework: str, mode: str, kind: str, given: argparse.Namespace) -> dict[str, Any]:
+def measure(kind: str, framework: str, mode: str, given: argparse.Namespace) -> dict[str, Any]:
     """Run one measurement in its process; raises StageError with its last words where it fails."""
     prefix = [] if kind == "count" else shlex.split(given.prefix)
-    command = [*prefix, sys.executable, "-m", "training.measure", kind, framework, mode]
-    command += ["--target-accuracy", str(given.target_accuracy), "--steps", str(given.steps)]
+    command = [*prefix, sys.executable, "-m", "training.measure", kind, framework, "--mode", mode]
+    command += ["--target-accuracy", given.target_accuracy, "--steps", given.steps, "--rounds", given.rounds]
+    command = [str(word) for word in command]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]

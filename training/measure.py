@@ -1,12 +1,13 @@
-"""Measure one mode of one twin in a process of its own; prints one JSON object. `training.compare` calls it.
+"""Measure a twin in a process of its own; prints one JSON object. `training.compare` calls it.
 
-`count` trains from the seed on and counts the steps until the test accuracy is reached, looking every 375 steps.
-`speed` times a stretch of steps, so that modes can be measured side by side in short turns; the first step, which
-holds tracing and compilation, stands apart. `inference` times the network's answers per batch size.
+`count` trains one mode from the seed on and counts the steps until the test accuracy is reached, looking every 375
+steps. `turns` times all modes side by side: each does a stretch of steps in turn, in random order, round after round,
+so that whatever else the machine does falls on all of them; the first step, which holds tracing and compilation,
+stands apart. `inference` times one mode's answers per batch size.
 
-    python -m training.measure count tensorflow xla [--target-accuracy 0.98]
-    python -m training.measure speed pytorch eager [--steps 200]
-    python -m training.measure inference pytorch export
+    python -m training.measure count tensorflow --mode xla [--target-accuracy 0.98]
+    python -m training.measure turns pytorch [--rounds 5 --steps 50]
+    python -m training.measure inference pytorch --mode export
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import random
 import resource
 import sys
 import time
@@ -40,15 +42,16 @@ RunEpoch = Callable[..., tuple[float, float, float]]
 
 def main() -> int:
     """Run the command line; return the exit code."""
-    measures = {"count": count_steps, "speed": measure_speed, "inference": measure_inference}
+    measures = {"count": count_steps, "turns": take_turns, "inference": measure_inference}
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m training.measure", description=__doc__, formatter_class=raw)
     parser.add_argument("kind", choices=measures)
     parser.add_argument("framework", choices=FRAMEWORKS)
-    parser.add_argument("mode")
+    parser.add_argument("--mode", default=REFERENCE)
     parser.add_argument("--target-accuracy", type=float, default=0.98)
     parser.add_argument("--max-epochs", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     try:
@@ -89,28 +92,33 @@ def counted(tried: list[dict[str, Any]], steps: int | None) -> dict[str, Any]:
     }
 
 
-def measure_speed(given: argparse.Namespace) -> dict[str, Any]:
-    """Time the first step, then, after a few more, a stretch of steps."""
+def take_turns(given: argparse.Namespace) -> dict[str, Any]:
+    """Time every mode's steps, a stretch each in turn."""
     twin = importlib.import_module(f"training.train_{given.framework}")
     hyper = Hyperparameters(seed=given.seed)
-    _, run, batches = prepare(twin, given, hyper)
     order, size = epoch_order(hyper, 1), hyper.batch_size
-    first, warm = size, size * (1 + WARM_STEPS)
-    first_s = run(batches, order[:first], "")[2]
-    run(batches, order[first:warm], "")
-    seconds = run(batches, order[warm : warm + size * given.steps], "")[2]
-    per_step_s = seconds / given.steps
-    return {
-        "first_step_s": first_s,
-        "seconds_per_step": per_step_s,
-        "seconds_per_epoch": per_step_s * hyper.images / size,
-        "images_per_s": size / per_step_s,
-    }
+    modes = [mode for mode in (REFERENCE, *twin.MODES) if mode == REFERENCE or not twin.missing(mode)]
+    firsts, runs = {}, {}
+    for mode in modes:
+        _, run, batches = prepare(twin, argparse.Namespace(**vars(given) | {"mode": mode}), hyper)
+        firsts[mode] = run(batches, order[:size], "")[2]
+        run(batches, order[size : size * (1 + WARM_STEPS)], "")
+        runs[mode] = (run, batches)
+    shuffle, turns = random.Random(given.seed), []  # noqa: S311
+    for number in range(1, given.rounds + 1):
+        stretch = order[size * given.steps * (number - 1) : size * given.steps * number]
+        for mode in shuffle.sample(modes, len(modes)):
+            run, batches = runs[mode]
+            per_step_s = run(batches, stretch, f"round {number} {given.framework} {mode}")[2] / given.steps
+            turn = {"framework": given.framework, "mode": mode, "round": number, "first_step_s": firsts[mode]}
+            turn |= {"seconds_per_step": per_step_s, "images_per_s": size / per_step_s}
+            turns.append(turn | {"seconds_per_epoch": per_step_s * hyper.images / size})
+    return {"turns": turns}
 
 
 def prepare(twin: Any, given: argparse.Namespace, hyper: Hyperparameters) -> tuple[Any, RunEpoch, Any]:
     """Build the network, what runs images in an order, and the batches: of a mode or of the reference."""
-    twin.make_repeatable(hyper.seed, kernels=given.mode != REFERENCE)
+    twin.make_repeatable(hyper.seed)
     network, train = twin.build_network(), read_split("train")
     if given.mode == REFERENCE:
         reference = importlib.import_module(f"training.reference_{given.framework}")

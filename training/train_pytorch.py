@@ -70,10 +70,10 @@ def join_workers() -> Workers:
     return workers
 
 
-def make_repeatable(seed: int, kernels: bool = True) -> None:
+def make_repeatable(seed: int) -> None:
     """Seed every generator and allow only deterministic kernels."""
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(kernels)
+    torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 

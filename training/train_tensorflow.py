@@ -70,11 +70,10 @@ def join_workers(replicas: int = 1) -> Workers:
     return workers
 
 
-def make_repeatable(seed: int, kernels: bool = True) -> None:
+def make_repeatable(seed: int) -> None:
     """Seed every generator and allow only deterministic kernels."""
     keras.utils.set_random_seed(seed)
-    if kernels:
-        tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_op_determinism()
 
 
 def build_network() -> keras.Model:

@@ -59,20 +59,22 @@ def test_a_mode_that_misses_the_target_has_no_seconds_to_it():
     assert "n/a" in table(summed_up(counts, SPEEDS, [], GIVEN))
 
 
-def test_every_round_has_every_mode_once_in_an_order_of_its_own():
-    plan = planned(GIVEN, COUNTS)
-    assert [entry for entry in plan if entry[3] == "count"] == []
-    rounds = [[entry[1:] for entry in plan if entry[0] == number] for number in (1, 2)]
-    assert sorted(rounds[0]) == sorted(rounds[1])
-    assert rounds[0] != rounds[1]
-    assert len(rounds[0]) == 3 + len(INFERENCE_MODES["pytorch"])
+def test_known_counts_are_not_made_again():
+    plan = planned(GIVEN, COUNTS[:1])
+    assert [entry for entry in plan if entry[0] == "count"] == [("count", "pytorch", m) for m in ("eager", "compile")]
+    timed = [("inference", "pytorch", mode) for mode in INFERENCE_MODES["pytorch"]] + [
+        ("turns", "pytorch", "reference")
+    ]
+    assert sorted(plan[2:]) == sorted(timed)
 
 
-def test_measure_times_steps_and_reports_the_first_apart(run_python):
-    said = run_python("-m", "training.measure", "speed", "pytorch", "reference", "--steps", "5")
-    found = json.loads(said.splitlines()[-1])
-    assert found["images_per_s"] == pytest.approx(32 / found["seconds_per_step"])
-    assert found["first_step_s"] > 0
+def test_modes_take_turns_in_an_order_of_their_own(run_python):
+    said = run_python("-m", "training.measure", "turns", "pytorch", "--steps", "2", "--rounds", "3")
+    turns = json.loads(said.splitlines()[-1])["turns"]
+    orders = [[turn["mode"] for turn in turns if turn["round"] == number] for number in (1, 2, 3)]
+    assert all(sorted(order) == sorted(orders[0]) for order in orders)
+    assert {"reference", "eager"} <= set(orders[0])
+    assert all(turn["images_per_s"] == pytest.approx(32 / turn["seconds_per_step"]) for turn in turns)
 
 
 def test_the_published_result_meets_its_bar():
