@@ -43,7 +43,7 @@ $(VENV)/.complete: constraints.txt pyproject.toml
 	@touch $@
 
 compare: export ## The main job: train, export, serve, load-test, report (PROFILE=smoke|quick|full).
-	@$(PY) -m loadtest --profile $(PROFILE)
+	@COMMAND="make compare PROFILE=$(PROFILE)" $(PY) -m loadtest --profile $(PROFILE)
 	@$(PY) -m loadtest.report
 
 test: install export ## Install what is needed and run the tests.
@@ -97,6 +97,7 @@ conformance: export ## Start each server and hold it to its protocol; the report
 	@$(PY) -m serving conformance --start || test $$? = 1  # 1: a server fails a MUST, which is a finding
 
 crosscheck: export ## Hold the instrument against itself, MLPerf LoadGen and wrk; writes docs/benchmarks/crosscheck.*.
+	@$(PIP_INSTALL) --quiet mlcommons-loadgen==6.0.17
 	@$(PY) -m loadtest crosscheck
 
 client-speed: export ## The generator beside a plain FastHttpUser loop.
