@@ -30,8 +30,8 @@ class ImagesOneByOne(Dataset[tuple[torch.Tensor, int]]):
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """Do what torchvision's `ToTensor` does to an array: channels first, made contiguous, scaled to 0…1."""
-    scaled = torch.from_numpy(image.transpose(2, 0, 1)).contiguous().to(torch.get_default_dtype()).div(255)
+    """Do what torchvision's `ToTensor` does to an array: channels first, contiguous, scaled to 0…1."""
+    scaled = torch.from_numpy(image.transpose(2, 0, 1).copy()).to(torch.get_default_dtype()).div(255)
     return scaled.permute(1, 2, 0)  # the twin's network takes the channels last
 
 
