@@ -14,7 +14,7 @@ TARGET_MS ?= 5
 WORKERS ?= 2
 RESUME ?=
 OVERLAY ?= local
-export PROFILE KUBECONFIG
+export PROFILE KUBECONFIG OVERLAY BUILDER TORCH_INDEX_URL
 ARTIFACTS_DIR ?= artifacts
 export ARTIFACTS_DIR
 
@@ -25,7 +25,7 @@ MODELS := $(ARTIFACTS_DIR)/models
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install compare test data train export serve-all smoke loadtest locust report slo conformance crosscheck \
-	client-speed equal-work bench-servers compare-training train-distributed images test-k8s protos \
+	client-speed gate equal-work bench-servers compare-training train-distributed images test-k8s protos \
 	lint typecheck check clean distclean
 
 help: ## List the targets.
@@ -91,7 +91,7 @@ report: install ## The report from the results that are there.
 	@$(PY) -m loadtest.report
 
 slo: export ## The highest open-loop rate of each endpoint whose p99 stays under TARGET_MS.
-	@$(PY) -m loadtest slo --target-ms $(TARGET_MS)
+	@$(PY) -m loadtest slo --target-ms $(TARGET_MS) $(SLO_ARGS)
 
 conformance: export ## Start each server and hold it to its protocol; the report shows the matrix.
 	@$(PY) -m serving conformance --start || test $$? = 1  # 1: a server fails a MUST, which is a finding
@@ -102,6 +102,9 @@ crosscheck: export ## Hold the instrument against itself, MLPerf LoadGen and wrk
 
 client-speed: export ## The generator beside a plain FastHttpUser loop.
 	@$(PY) -m loadtest client_speed
+
+gate: install ## Compare two results for CI: BASELINE= CANDIDATE= MAX=10%; 1 on a significant regression.
+	@$(PY) -m loadtest gate --baseline $(BASELINE) --candidate $(CANDIDATE) --max-regression $(or $(MAX),10%)
 
 equal-work: export ## Rerun the well-known mistake of unequal payloads; writes docs/equal_work.md.
 	@$(PY) -m loadtest equal_work
