@@ -24,6 +24,8 @@ MODELS := $(ARTIFACTS_DIR)/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Or make would take the manifests for intermediate files and remove them.
+.SECONDARY:
 .PHONY: help install compare test data train export serve-all smoke loadtest locust report slo conformance crosscheck \
 	client-speed gate equal-work bench-servers compare-training train-distributed images test-k8s protos \
 	lint typecheck check clean distclean
