@@ -24,7 +24,11 @@ class RunningServer:
         folder = folder_factory.mktemp(name)
         launch = self.server.launch(self.engine, self.artifacts, self.ports, self.server.grid[0], folder)
         self.running: Running = start(launch, log=folder / "log")
-        wait_ready(self.running, self.server, self.artifacts, self.ports)
+        try:
+            wait_ready(self.running, self.server, self.artifacts, self.ports)
+        except BaseException:
+            self.running.stop()
+            raise
 
     @property
     def endpoints(self) -> list[Endpoint]:
