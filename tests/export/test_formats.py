@@ -26,7 +26,8 @@ model = find_format(artifact.split("-", 1)[1]).load(repository / artifact / "1",
 images, wanted = samples.inputs["image"], samples.expected[artifact]["probabilities"]
 worst = {}
 for size in (1, 2, 7, 64, 3):
-    batch = np.frombuffer(images[:size].tobytes(), np.float32).reshape(images[:size].shape)  # read-only, as from a socket
+    body = images[:size].tobytes()  # as from a socket: the array below is read-only
+    batch = np.frombuffer(body, np.float32).reshape(images[:size].shape)
     given = model.run({"image": batch})
     worst[size] = float(np.abs(given["probabilities"] - wanted[:size]).max())
 first = model.run({"image": images[:1]})["probabilities"]
