@@ -22,7 +22,7 @@ class TfLite(Format):
     extras = {"pytorch": ("litert_torch", "litert")}
     remedies = {
         "pytorch": "it wants older packages than the rest, so an environment of its own: "
-        "python3 -m venv .venv-litert && .venv-litert/bin/pip install litert-torch==0.10.0 tqdm && "
+        "python3 -m venv .venv-litert && .venv-litert/bin/pip install torch==2.13.0 litert-torch==0.10.0 tqdm && "
         ".venv-litert/bin/python -m export pytorch-tflite"
     }
 

@@ -95,7 +95,7 @@ def whole(tmp_path_factory, run_python):
     folders = {framework: tmp_path_factory.mktemp(framework) for framework in FRAMEWORKS}
     for framework, folder in folders.items():
         said = run_python("-m", f"training.train_{framework}", *TINY, "--output", folder)
-        assert said.index("epoch 1  loss") < said.index("epoch 2  loss") < said.index("test accuracy")
+        assert said.index("epoch 1  loss") < said.index("epoch 2  loss") < said.index(f"{framework}: test accuracy")
     return folders
 
 

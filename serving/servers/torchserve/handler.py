@@ -98,10 +98,11 @@ class TensorHandler:
             return str(error.args[0]) if error.args else type(error).__name__
 
     def _decode(self, request: dict[str, Any], headers: dict[str, str]) -> Decoded:
-        if "data" in request or headers.get("content-type") == "application/octet-stream":
-            return self.Decoded("binary", self._from_bytes(request.get("data", request.get("body", b""))), [])
-        body = request.get("body")
-        document = body if isinstance(body, dict) else json.loads(body or b"null")
+        body = request.get("data", request.get("body", b""))
+        raw = "data" in request or headers.get("content-type") == "application/octet-stream"
+        document = _read_json(body) if raw else body if isinstance(body, dict) else json.loads(body or b"null")
+        if raw and document is None:
+            return self.Decoded("binary", self._from_bytes(body), [])
         if not isinstance(document, dict) or "inputs" not in document:
             raise ValueError('expected {"inputs": {"<tensor>": nested lists}}')
         given = document["inputs"]
@@ -183,3 +184,13 @@ class TensorHandler:
         context.set_response_status(code=400, phrase="Bad Request", idx=index)
         context.set_response_content_type(index, "application/json")
         return json.dumps({"code": 400, "type": "BadRequestException", "message": reason})
+
+
+def _read_json(body: bytes | bytearray) -> Any:
+    """The JSON object in bytes that may be a tensor's as well, or None: one that begins with a brace is no JSON."""
+    if body[:1] != b"{":
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

@@ -124,9 +124,16 @@ def spin(turns: int) -> dict[str, Any]:
     return {"signature_name": "spin", "instances": [turns]}
 
 
+def spin_for(batched: Any, seconds: float) -> dict[str, Any]:
+    """A request that keeps this machine's model busy for about so long."""
+    batched.post(ODD, spin(20_000))  # the first gives the signature a thread
+    began_s = time.perf_counter()
+    batched.post(ODD, spin(20_000))
+    return spin(int(20_000 * seconds / (time.perf_counter() - began_s)))
+
+
 def test_a_request_that_waits_too_long_times_out(batched: Any) -> None:
-    batched.post(ODD, spin(20_000))  # slow enough to give the signature a thread
-    first = threading.Thread(target=batched.post, args=(ODD, spin(100_000)))
+    first = threading.Thread(target=batched.post, args=(ODD, spin_for(batched, 1.5)))
     first.start()
     time.sleep(0.15)
     status, answer = batched.post(ODD, spin(1))
@@ -139,8 +146,8 @@ def test_a_client_that_left_costs_no_run(batched: Any) -> None:
         found = re.search(rb"wrapped_run_count\{\} (\d+)", batched.get(METRICS)[1])
         return int(found[1]) if found else 0
 
-    batched.post(ODD, spin(20_000))
-    before, body = runs(), json.dumps(spin(20_000)).encode()
+    body = json.dumps(spin_for(batched, 0.5)).encode()
+    before = runs()
     raw = f"POST {ODD} HTTP/1.1\r\nHost: t\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     for _ in range(4):
         with socket.create_connection(("127.0.0.1", batched.rest)) as connection:
