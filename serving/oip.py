@@ -116,8 +116,7 @@ def from_bytes(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview)
     if len(data) != expected:
         raise Refusal(
             400,
-            f"input {spec.name!r} has {len(data)} bytes of data: "
-            f"{spec.datatype} {shown(shape)} needs {expected}",
+            f"input {spec.name!r} has {len(data)} bytes of data: {spec.datatype} {shown(shape)} needs {expected}",
         )
     if spec.datatype == "BOOL":  # any byte is a truth, but NumPy's bool must be 0 or 1
         truths: np.ndarray = np.frombuffer(data, np.uint8).reshape(shape) != 0

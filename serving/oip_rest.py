@@ -1,7 +1,7 @@
 """The Open Inference Protocol over HTTP: paths to answers.
 
-    GET  /v2, /v2/health/{live,ready}, /v2/models/{m}[/versions/{v}][/ready], /metrics
-    POST /v2/models/{m}[/versions/{v}]/infer, /v2/repository/index, /v2/repository/models/{m}/{load,unload}
+GET  /v2, /v2/health/{live,ready}, /v2/models/{m}[/versions/{v}][/ready], /metrics
+POST /v2/models/{m}[/versions/{v}]/infer, /v2/repository/index, /v2/repository/models/{m}/{load,unload}
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The ceiling's work as a raw ASGI application on uvicorn: what uvicorn costs beside a bare loop. Binary requests only.
 
-    python -m loadtest.contenders.asgi_ceiling <port> <version folder> <format>
+python -m loadtest.contenders.asgi_ceiling <port> <version folder> <format>
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """BentoML with adaptive batching, for the servers' benchmark; run by its own virtual environment.
 
-    MODEL=model.onnx bentoml serve bentoml_app:Model --port <port>
+MODEL=model.onnx bentoml serve bentoml_app:Model --port <port>
 """
 
 import os

@@ -1,6 +1,6 @@
 """A bare `grpc.aio` server that sends each message back: what gRPC in Python costs before any work is done.
 
-    python -m loadtest.contenders.grpc_echo <port> <full method name>
+python -m loadtest.contenders.grpc_echo <port> <full method name>
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """LitServe with its recommended batching, for the servers' benchmark; run by its own virtual environment.
 
-    python litserve_app.py <port> <model.onnx>
+python litserve_app.py <port> <model.onnx>
 """
 
 import sys

@@ -38,9 +38,7 @@ def handler(request: Request) -> Response | Awaitable[Response]:
     return Response(200, f"{request.method} {request.target} {len(request.body)}".encode())
 
 
-def with_server(
-    client: Callable[[int, HttpServer], Awaitable[Any]], limits: Limits = LIMITS, **options: Any
-) -> Any:
+def with_server(client: Callable[[int, HttpServer], Awaitable[Any]], limits: Limits = LIMITS, **options: Any) -> Any:
     """Run `client(port, server)` in the loop of a real server."""
 
     async def both() -> Any:

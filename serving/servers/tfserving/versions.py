@@ -234,5 +234,3 @@ def version_folders(base_path: Path) -> dict[int, Path]:
 def say(text: str) -> None:
     """One line about what happens, to stderr."""
     print(text, file=sys.stderr, flush=True)
-
-

@@ -18,6 +18,8 @@ REST = [json.loads(line) for line in (FOLDER / "tfserving_rest.jsonl").read_text
 GRPC = [json.loads(line) for line in (FOLDER / "tfserving_grpc.jsonl").read_text().splitlines()]
 KERNEL = re.compile(r"\{\{node|goo\.gle/debug|Incompatible shapes|assertion failed")
 """Words of a kernel or of protobuf's debug text: they may differ from here on."""
+
+
 def request_bytes(case: dict[str, Any]) -> bytes:
     body = case["body"].encode() if "body" in case else base64.b64decode(case.get("body_base64", ""))
     headers = {name: re.sub(r"<a x (\d+)>", lambda m: "a" * int(m[1]), v) for name, v in case["headers"].items()}
