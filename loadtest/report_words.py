@@ -60,8 +60,8 @@ METHOD = (
     ),
     (
         "Intervals and verdicts",
-        "Intervals are at 95 %, blocked by round. Two endpoints are called different only where the interval of their "
-        "ratio, corrected for the number of comparisons, excludes 1; otherwise no difference was seen, which is not to "
+        "Intervals of figures are at 95 %, blocked by round. Two endpoints are called different only where the interval of "
+        "their ratio excludes 1; these hold together at 99 %, corrected for the number of comparisons. Otherwise no difference was seen, which is not to "
         "say that there is none.",
     ),
     (
