@@ -60,8 +60,9 @@ METHOD = (
     ),
     (
         "Intervals and verdicts",
-        "Intervals of figures are at 95 %, blocked by round. Two endpoints are called different only where the interval of "
-        "their ratio excludes 1; these hold together at 99 %, corrected for the number of comparisons. Otherwise no difference was seen, which is not to "
+        "Intervals of figures are at 95 %, blocked by round. Two endpoints are called different where the interval "
+        "of their ratio excludes 1; these hold together at 99 %, corrected for the number of comparisons. "
+        "Otherwise no difference was seen, which is not to "
         "say that there is none.",
     ),
     (

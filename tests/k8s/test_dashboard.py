@@ -1,7 +1,7 @@
 """The dashboard's and the adapter's queries against what each server really answers on its metrics page.
 
-`metrics/<server>.txt` was taken from the servers on a cluster under load, `kubelet.txt` from its kubelet. Names of metrics and labels
-are checked; no Prometheus evaluates the queries here.
+`metrics/<server>.txt` was taken from the servers on a cluster under load, `kubelet.txt` from its kubelet.
+Names of metrics and labels are checked; no Prometheus evaluates the queries here.
 """
 
 from __future__ import annotations
