@@ -18,13 +18,12 @@ import orjson
 
 from contract import MODEL_REPOSITORY, ROOT, Manifest
 from loadtest.bench_load import Plan
-from loadtest.bench_venvs import VENVS
+from loadtest.bench_venvs import HERE, VENVS
 from loadtest.wire import http1_request
 from serving.oip_client import GRPC_PATH
 from serving.repository import Samples
 from serving.server import Call, Launch, Settings, find_server
 
-HERE = Path(__file__).parent / "contenders"
 BENTO_ARGV = ("bentoml", "serve", "bentoml_app:Model", "--host", "127.0.0.1", "--port", "{rest}")
 PROTOCOL = {"json": "rest", "binary": "rest-binary", "grpc": "grpc"}
 ARTIFACT = "pytorch-onnx"
@@ -195,7 +194,7 @@ def _others(model: str) -> list[Contender]:
         hosted("torchserve", "pytorch-torchscript", ALL, thousand),
         Contender(
             "pytriton",
-            _in_venv("pytriton", *triton, PYTHONPATH=str(HERE / "pytriton_start")),
+            _in_venv("pytriton", *triton),
             ALL,
             _oip_call,
             ready_path=f"/v2/models/{ARTIFACT}/ready",

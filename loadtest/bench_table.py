@@ -56,11 +56,14 @@ def in_process_table(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def conditions(result: Mapping[str, Any]) -> str:
     """Where and how it was measured, in a sentence or two."""
+    shares = [row["generator_share"] for row in result["contenders"] if row["generator_share"] is not None]
+    busiest = f"The own generator took at most {max(shares):.0%} of its core. " if shares else ""
     machine, pinned = result["environment"]["machine"], result["environment"]["pinning"]
     return (
         f"{machine['cpu']}, {machine['cores']} cores; server on {pinned['server_cpus']}, load on "
         f"{pinned['client_cpus']}; {result['rounds']} rounds of {result['seconds']:g} s after "
-        f"{result['warm_up_s']:g} s of warm-up, medians; commit {result['environment']['git_commit']}. {result['note']}"
+        f"{result['warm_up_s']:g} s of warm-up, medians; commit {result['environment']['git_commit']}. "
+        f"{busiest}{result['note']}"
     )
 
 

@@ -14,10 +14,12 @@ from contract import StageError
 from loadtest import bench_servers, bench_wrk
 from loadtest.bench_bars import GENUINE_BATCH_32_US, judge
 from loadtest.bench_chart import draw
+from loadtest.bench_contenders import Contender
 from loadtest.bench_load import Plan, run
 from loadtest.bench_table import bars_table, rows_table, tables
 from loadtest.calibrate import null_server
 from loadtest.wire import http1_request
+from serving.server import Call, Launch
 
 ANSWER = b'{"outputs": [{"data": [0.25, 0.75]}]}'
 
@@ -34,7 +36,15 @@ def row(name: str, payload: str, rates: tuple[float, ...], **more: Any) -> dict[
         }
         for r in rates
     ]
-    plain = {"connections": 32, "generator": "own", "failures": 0, "wrong_answers": 0, **figures[0], **more}
+    plain = {
+        "connections": 32,
+        "generator": "own",
+        "failures": 0,
+        "wrong_answers": 0,
+        "generator_share": 0.4,
+        **figures[0],
+        **more,
+    }
     return {"name": name, "payload": payload, "rounds": figures, **plain}
 
 
@@ -111,9 +121,13 @@ def test_the_chart_shows_every_server_and_no_variant() -> None:
     assert draw([]).startswith("<svg")
 
 
-def test_an_unknown_contender_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(StageError, match="no contender 'nobody': choose from ours, ceiling"):
-        bench_servers.groups(["nobody"], bench_servers.contenders())
+def test_rivals_are_up_together_and_everybody_else_alone() -> None:
+    names = ("tflite", "ours", "ceiling", "tfserving", "tfserving-batching")
+    everybody = {n: Contender(n, lambda *_: Launch(()), (), lambda *_: Call("/", b"")) for n in names}
+    found = [[one.name for one in group] for group in bench_servers.groups(names[:4], everybody)]
+    assert found == [["ours", "ceiling"], ["tfserving"], ["tflite"]]
+    with pytest.raises(StageError, match="no contender 'nobody': choose from tflite, ours"):
+        bench_servers.groups(["nobody"], everybody)
 
 
 def test_the_committed_result_can_be_told_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
