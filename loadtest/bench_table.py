@@ -39,7 +39,7 @@ def bars_table(bars: Iterable[Mapping[str, Any]]) -> str:
         unit = f" {bar['unit']}" if bar["unit"] else ""
         found = "not measured"
         if bar["found"] is not None:
-            found = f"{bar['found']:,.2f}{unit} ({bar['lowest']:,.2f} to {bar['highest']:,.2f})"
+            found = f"{bar['found']:,.3f}{unit} ({bar['lowest']:,.3f} to {bar['highest']:,.3f})"
         met = {True: "yes", False: "**no**", None: "-"}[bar["met"]]
         lines.append([bar["name"], bound, found, met])
     return _markdown(["Bar", "Bound", "Found: median (range of the rounds)", "Met"], lines, left=1)

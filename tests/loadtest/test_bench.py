@@ -62,7 +62,7 @@ def test_a_bar_that_is_missed_says_so() -> None:
     rows = [row("ours", "binary", (500,)), row("ceiling", "binary", (1000,))]
     found = bar(judge(rows), "ours, binary / ceiling (own)")
     assert found["met"] is False
-    assert "| ours, binary / ceiling (own) | at least 0.8 | 0.50 (0.50 to 0.50) | **no** |" in bars_table([found])
+    assert "| ours, binary / ceiling (own) | at least 0.8 | 0.500 (0.500 to 0.500) | **no** |" in bars_table([found])
 
 
 def test_a_bar_without_its_rows_is_neither_met_nor_missed() -> None:
