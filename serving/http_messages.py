@@ -61,6 +61,8 @@ class Limits:
     idle_timeout_s: float = 300.0
     """Between requests."""
     connections: int = 10_000
+    streams: int = 4096
+    """Calls of one gRPC connection that are under way together."""
     pipelined: int = 64
     """Unanswered requests of one connection after which no more are read from it."""
 
