@@ -1,4 +1,4 @@
-"""Bytes of HTTP/2: frames, and header blocks that need no state. Pure functions; opens no socket.
+"""Bytes of HTTP/2: frames, and header blocks that need no state. Opens no socket.
 
 Sources: RFC 9113 (HTTP/2) and RFC 7541 (HPACK).
 """
@@ -8,18 +8,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 CLIENT_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY_FRAME, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
-HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = (
-    range(1, 7)
-)
-NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = range(4)
-STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR = 5, 6, 7, 8, 9
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_HEADER_LIST_SIZE = 3, 4, 6
+NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR = 0, 1, 3
+FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR = 6, 7, 8, 9
 ENHANCE_YOUR_CALM = 11
 FRAME_BYTES = 16_384
 """Largest payload of a frame that every peer has to take (RFC 9113, 6.5.2)."""
 DEFAULT_WINDOW = 65_535
 WINDOW_LIMIT = 2**31 - 1
+
+
+class ConnectionFault(Exception):  # noqa: N818 - what the other end did
+    """The other end broke the protocol: the connection ends with this code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def unpadded(payload: bytes) -> bytes:
+    """A payload without its padding; raises ConnectionFault."""
+    if not payload or payload[0] >= len(payload):
+        raise ConnectionFault(PROTOCOL_ERROR, "more padding than payload")
+    return payload[1 : len(payload) - payload[0]]
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

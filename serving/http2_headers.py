@@ -1,7 +1,8 @@
 """Decodes the header blocks of one HTTP/2 connection, and knows again those that it has seen.
 
 A client says nearly the same with every request. A block that entered nothing into the decoder's table means the same
-until the table changes, so what was made of it is looked up instead of decoded: half the processor time of a small call.
+until the table changes, so what was made of it is looked up, not decoded again: that is half the processor time of a
+small call.
 """
 
 from __future__ import annotations

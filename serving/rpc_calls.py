@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Awaitable
 
 from serving import http2_frames as h2
 from serving.http2_frames import frame, number
@@ -82,19 +83,20 @@ class Calls:
         try:
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             message = read_message(body, call.metadata, self.shared.limits.body_bytes)
+            answer: bytes | Awaitable[bytes | None]
             if method.answer is not None:
                 answer = method.answer(message, call)
-                if isinstance(answer, bytes):
-                    self.finish(stream, answer)
-                    return
             else:
                 assert method.stream is not None
                 answer = method.stream(message, call, lambda part: self._put(stream, part))
         except Exception as error:  # whatever a method raises becomes an answer
             self.refuse(stream, error)
             return
-        stream.future = asyncio.ensure_future(answer)
-        stream.future.add_done_callback(stream)
+        if isinstance(answer, bytes):
+            self.finish(stream, answer)
+        else:
+            stream.future = asyncio.ensure_future(answer)
+            stream.future.add_done_callback(stream)
 
     # answers
 

@@ -9,7 +9,7 @@ import asyncio
 from typing import NamedTuple, cast
 
 from serving import http2_frames as h2
-from serving.http2_frames import frame, number
+from serving.http2_frames import ConnectionFault, frame, number, unpadded
 from serving.http2_headers import HeaderDecoder, HPACKError
 from serving.http_exchange import NEVER
 from serving.rpc import Shared, read_head
@@ -21,14 +21,6 @@ CONTROL_FRAMES = 2000
 PING_AFTER_S, PING_PATIENCE_S = 300.0, 20.0
 """A connection that was silent for so long is asked whether it still lives."""
 NO_HTTP2 = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nThis port speaks gRPC, which needs HTTP/2.\n"
-
-
-class ConnectionFault(Exception):  # noqa: N818 - what the client did
-    """The client broke the protocol: the connection ends with this code."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 class Block(NamedTuple):
@@ -145,7 +137,7 @@ class Connection(asyncio.Protocol):
 
     def _take_headers(self, stream: int, flags: int, payload: bytes) -> None:
         if flags & h2.PADDED:
-            payload = _unpadded(payload)
+            payload = unpadded(payload)
         if flags & h2.PRIORITY:
             payload = payload[5:]
         if flags & h2.END_HEADERS:
@@ -196,7 +188,7 @@ class Connection(asyncio.Protocol):
             self._count_control()
             return
         if flags & h2.PADDED:
-            payload = _unpadded(payload)
+            payload = unpadded(payload)
         if payload:
             self.calls.feed(stream, payload, size)
         else:
@@ -305,9 +297,3 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
-
-
-def _unpadded(payload: bytes) -> bytes:
-    if not payload or payload[0] >= len(payload):
-        raise ConnectionFault(h2.PROTOCOL_ERROR, "more padding than payload")
-    return payload[1 : len(payload) - payload[0]]

@@ -1,8 +1,8 @@
 """A gRPC server of our own on the event loop that serves REST too: the sockets, the clock, the drain.
 
-Why not `grpc.aio`: its calls cost several times what the model's run does, so that a comparison of REST with gRPC would
-compare Python libraries; `make bench-servers` has both side by side. `rpc_connection.py` is one connection, `rpc.py` has
-the values.
+Why not `grpc.aio`: its calls cost several times what the model's run does, and a comparison of REST with gRPC would
+compare Python libraries; `make bench-servers` has both side by side. `rpc_connection.py` is one connection, `rpc.py`
+has the values.
 """
 
 from __future__ import annotations
