@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Awaitable
 
 from serving import http2_frames as h2
-from serving.http2_frames import frame, number
+from serving.http2_frames import ConnectionFault, frame, number
 from serving.rpc import Code, Head, RpcError, Shared, read_message, too_large
 from serving.rpc_stream import Stream
 
@@ -136,8 +136,8 @@ class Calls:
         """Send the last frame; a client that still sends is asked to stop (RFC 9113, 8.1)."""
         if not stream.whole:
             last += frame(h2.RST_STREAM, 0, stream.number, number(h2.NO_ERROR))
-        self._transport.write(last)
         self._forget(stream)
+        self._transport.write(last)
 
     def send(self, stream: Stream) -> None:
         """Send what waits, as far as the windows allow."""
@@ -151,6 +151,25 @@ class Calls:
     def send_waiting(self) -> None:
         """Send what waited for a wider window."""
         for stream in list(self.streams.values()):
+            if stream.outbox:
+                self.send(stream)
+
+    def take_window(self, stream_number: int, payload: bytes) -> None:
+        """Take WINDOW_UPDATE, and send what waited for it; raises ConnectionFault."""
+        if len(payload) != 4:
+            raise ConnectionFault(h2.FRAME_SIZE_ERROR, f"a window's increment of {len(payload)} bytes")
+        more = int.from_bytes(payload, "big") & h2.WINDOW_LIMIT
+        if not more:
+            raise ConnectionFault(h2.PROTOCOL_ERROR, "a window that is widened by nothing")
+        if not stream_number:
+            self.window += more
+            if self.window > h2.WINDOW_LIMIT:
+                raise ConnectionFault(h2.FLOW_CONTROL_ERROR, "the connection's window leaves its bounds")
+            self.send_waiting()
+        elif (stream := self.streams.get(stream_number)) is not None:
+            stream.window += more
+            if stream.window > h2.WINDOW_LIMIT:
+                raise ConnectionFault(h2.FLOW_CONTROL_ERROR, f"the window of stream {stream_number} leaves its bounds")
             if stream.outbox:
                 self.send(stream)
 
@@ -187,8 +206,8 @@ class Calls:
                     self._expire(stream, "the request did not come to its end in time")
             elif stream.outbox:
                 if stream.limit_s < now_s:  # nobody reads the answer
-                    self._transport.write(frame(h2.RST_STREAM, 0, stream.number, number(h2.CANCEL)))
                     self.drop(stream)
+                    self._transport.write(frame(h2.RST_STREAM, 0, stream.number, number(h2.CANCEL)))
             elif deadline_s is not None and deadline_s < clock_s:
                 self._expire(stream, "the deadline has passed")
 

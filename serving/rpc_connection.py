@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 from serving import http2_frames as h2
 from serving.http2_frames import ConnectionFault, frame, number, unpadded
 from serving.http2_headers import HeaderDecoder, HPACKError
+from serving.http_connection import LINGER_S
 from serving.http_exchange import NEVER
 from serving.rpc import Shared, read_head
 from serving.rpc_calls import WINDOW_BYTES, Calls
@@ -53,16 +54,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self.calls = Calls(self.shared, self._transport)
         self.shared.connections.add(self)
-        limits = self.shared.limits
-        values = {
-            h2.MAX_CONCURRENT_STREAMS: limits.streams,
-            h2.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
-            h2.MAX_HEADER_LIST_SIZE: limits.header_bytes,
-        }
-        more = number(CONNECTION_WINDOW_BYTES - h2.DEFAULT_WINDOW)
-        self._transport.write(frame(h2.SETTINGS, 0, 0, h2.settings(values)) + frame(h2.WINDOW_UPDATE, 0, 0, more))
-        if len(self.shared.connections) > limits.connections:
-            self._end(h2.ENHANCE_YOUR_CALM, f"more than {limits.connections} connections: try again later")
+        if len(self.shared.connections) > self.shared.limits.connections:
+            self._end(h2.ENHANCE_YOUR_CALM, f"more than {self.shared.limits.connections} connections: try again later")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True
@@ -97,14 +90,20 @@ class Connection(asyncio.Protocol):
     # what comes
 
     def _greet(self, data: bytes) -> int:
-        """Where the frames begin, behind the client's preface."""
+        """Where the frames begin, behind the client's preface, which is answered with ours."""
+        limits = self.shared.limits
         if data.startswith(h2.CLIENT_PREFACE):
             self._greeted = True
+            values = {
+                h2.MAX_CONCURRENT_STREAMS: limits.streams,
+                h2.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
+                h2.MAX_HEADER_LIST_SIZE: limits.header_bytes,
+            }
+            more = number(CONNECTION_WINDOW_BYTES - h2.DEFAULT_WINDOW)
+            self._transport.write(frame(h2.SETTINGS, 0, 0, h2.settings(values)) + frame(h2.WINDOW_UPDATE, 0, 0, more))
             return len(h2.CLIENT_PREFACE)
         if not h2.CLIENT_PREFACE.startswith(data):
-            self._ended = True
-            self._transport.write(NO_HTTP2)
-            self._transport.close()
+            self._say_last(NO_HTTP2)
         return 0
 
     def _take_frames(self, data: bytes, at: int) -> int:
@@ -130,7 +129,7 @@ class Connection(asyncio.Protocol):
             elif kind == h2.CONTINUATION:
                 self._continue_block(flags, payload)
             elif kind == h2.WINDOW_UPDATE:
-                self._take_window(stream, payload)
+                self.calls.take_window(stream, payload)
             else:
                 self._take_control(kind, flags, stream, payload)
         return at
@@ -199,25 +198,6 @@ class Connection(asyncio.Protocol):
             else:
                 self.calls.let_more_come(stream)
 
-    def _take_window(self, stream_number: int, payload: bytes) -> None:
-        """Send what waited for a wider window."""
-        if len(payload) != 4:
-            raise ConnectionFault(h2.FRAME_SIZE_ERROR, f"a window's increment of {len(payload)} bytes")
-        more, calls = int.from_bytes(payload, "big") & h2.WINDOW_LIMIT, self.calls
-        if not more:
-            raise ConnectionFault(h2.PROTOCOL_ERROR, "a window that is widened by nothing")
-        if not stream_number:
-            calls.window += more
-            if calls.window > h2.WINDOW_LIMIT:
-                raise ConnectionFault(h2.FLOW_CONTROL_ERROR, "the connection's window leaves its bounds")
-            calls.send_waiting()
-        elif (stream := calls.streams.get(stream_number)) is not None:
-            stream.window += more
-            if stream.window > h2.WINDOW_LIMIT:
-                raise ConnectionFault(h2.FLOW_CONTROL_ERROR, f"the window of stream {stream_number} leaves its bounds")
-            if stream.outbox:
-                calls.send(stream)
-
     def _take_control(self, kind: int, flags: int, stream_number: int, payload: bytes) -> None:
         self._count_control()
         if kind == h2.RST_STREAM:
@@ -260,7 +240,10 @@ class Connection(asyncio.Protocol):
     def look(self, now_s: float, clock_s: float) -> None:
         """Once a second: end what took too long."""
         self._control = 0
-        if self._limit_s < now_s:
+        if self._ended:
+            if self._limit_s < now_s:
+                self.abort()
+        elif self._limit_s < now_s:
             self._end(h2.PROTOCOL_ERROR, "what was begun did not come to its end in time")
         elif self.calls.streams:
             self.calls.expire(now_s, clock_s)
@@ -290,9 +273,19 @@ class Connection(asyncio.Protocol):
 
     def _end(self, code: int, reason: str) -> None:
         """Close after a fault, and say why."""
+        self._say_last(frame(h2.GOAWAY, 0, 0, number(self._last) + number(code) + reason.encode()))
+
+    def _say_last(self, data: bytes) -> None:
+        """Say something, and listen a while before the close, or a reset would eat it."""
         self._ended = True
-        self._transport.write(frame(h2.GOAWAY, 0, 0, number(self._last) + number(code) + reason.encode()))
-        self._transport.close()
+        self._rest = b""
+        self.calls.drop_all()
+        self._transport.write(data)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._limit_s = self._loop.time() + LINGER_S
+        else:
+            self._transport.close()
 
     def abort(self) -> None:
         """Close at once."""
