@@ -10,20 +10,19 @@ import time
 import tomllib
 from typing import Any
 
-import grpc
-
 from contract import ROOT, StageError
-from serving import http, oip_grpc, oip_rest
+from serving import http, oip_grpc, oip_rest, rpc_health, rpc_server
 from serving.hosting import Models
 from serving.http import Request, Response
 from serving.listening import bound_socket
 from serving.metrics import Metrics
+from serving.rpc import Call
 
 
 class Front:
     """The two listening ends of one process."""
 
-    def __init__(self, rest: http.HttpServer, rpc: grpc.aio.Server) -> None:
+    def __init__(self, rest: http.HttpServer, rpc: rpc_server.RpcServer) -> None:
         self._rest = rest
         self._rpc = rpc
 
@@ -41,19 +40,22 @@ class Front:
             public=(oip_rest.LIVE, oip_rest.READY),
             log=_log_access if options.access_log else None,
         )
-        api = oip_grpc.GrpcApi(models, name, _version())
-        rpc = oip_grpc.make_server(api, options.max_body_bytes, shared, options.token, options.connection_age_s)
-        _add_port(rpc, options)
-        await rpc.start()
+        rpc = await rpc_server.serve(
+            oip_grpc.GrpcApi(models, name, _version()).methods(),
+            [bound_socket(options.host, options.grpc_port, shared=shared)],
+            http.Limits(body_bytes=options.max_body_bytes),
+            failed=oip_grpc.refuse,
+            tls=_tls_context(options),
+            token=options.token,
+            public=(rpc_health.PATH,),
+            log=_log_call if options.access_log else None,
+            connection_age_s=options.connection_age_s,
+        )
         return cls(rest, rpc)
 
     async def drain(self, timeout_s: float, grace_s: float) -> None:
         """Answer what is in flight over both, then close."""
-        await asyncio.gather(self._rest.drain(timeout_s, grace_s), self._drain_grpc(timeout_s, grace_s))
-
-    async def _drain_grpc(self, timeout_s: float, grace_s: float) -> None:
-        await asyncio.sleep(grace_s)
-        await self._rpc.stop(max(timeout_s - grace_s, 0.0))
+        await asyncio.gather(self._rest.drain(timeout_s, grace_s), self._rpc.drain(timeout_s, grace_s))
 
 
 def _tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
@@ -65,19 +67,6 @@ def _tls_context(options: argparse.Namespace) -> ssl.SSLContext | None:
     except ssl.SSLError as error:
         raise StageError(f"{options.tls_cert} and {options.tls_key} are no certificate and key: {error}") from None
     return context
-
-
-def _add_port(grpc_server: grpc.aio.Server, options: argparse.Namespace) -> None:
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    address = f"{host}:{options.grpc_port}"
-    try:
-        if options.tls_cert is None:
-            grpc_server.add_insecure_port(address)
-        else:
-            pair = (options.tls_key.read_bytes(), options.tls_cert.read_bytes())
-            grpc_server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
-    except RuntimeError as error:
-        raise StageError(f"can't listen on {address}: {error}: choose another port") from None
 
 
 def _version() -> str:
@@ -92,4 +81,11 @@ def _log_access(request: Request | None, response: Response) -> None:
     if request is not None:
         line |= {"method": request.method, "target": request.target, "request_bytes": len(request.body)}
         line["ms"] = round((time.perf_counter() - request.arrival_s) * 1e3, 3)
+    print(json.dumps(line), flush=True)
+
+
+def _log_call(call: Call, code: int, size: int) -> None:
+    """Write one JSON line for a gRPC call: time, method, status code, bytes, milliseconds."""
+    line = {"time": time.time(), "method": call.path, "grpc_status": int(code), "response_bytes": size}
+    line["ms"] = round((time.perf_counter() - call.arrival_s) * 1e3, 3)
     print(json.dumps(line), flush=True)
