@@ -7,7 +7,6 @@ under the matching code.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,16 +17,18 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
 from serving import protos
+from serving.access import HEALTH, interceptors, refuse_call
 from serving.batching import Outputs, QueueFull
+from serving.farewell import Farewell
 from serving.hosting import Hosted, Models
 from serving.oip import EXTENSIONS, Refusal, to_bytes, to_refusal
 from serving.oip_contents import read_input
 from serving.oip_recall import Known, Recall, answer, learn_answer
-from serving.oip_rest import deadline_of, model_metadata, server_timing, timing
+from serving.oip_rest import deadline_of, model_metadata
+from serving.timing import ASKED, TOLD, server_timing, timing
 
 Context = Any  # grpc.aio.ServicerContext: grpcio has no types
 SERVICE = "inference.GRPCInferenceService"
-HEALTH = "grpc.health.v1.Health"
 SERVING, NOT_SERVING = 1, 2
 """`grpc.health.v1.HealthCheckResponse.ServingStatus`."""
 CODES = {
@@ -63,6 +64,7 @@ class GrpcApi:
         self._name = name
         self._version = version
         self._recall = Recall()
+        self.farewell = Farewell()
 
     async def infer(self, data: bytes, context: Context) -> Message | bytes:
         """ModelInfer. The bytes are parsed here, so that broken ones get INVALID_ARGUMENT."""
@@ -84,8 +86,8 @@ class GrpcApi:
         if response is None:
             request = _parse(_InferRequest, data) if request is None else request
             response = _encode(request, hosted, outputs, known)
-        if any([key == "x-server-timing" for key, _ in context.invocation_metadata() or ()]):  # noqa: C419 - faster so
-            context.set_trailing_metadata((("server-timing", server_timing(outputs)),))
+        if any([key == ASKED for key, _ in context.invocation_metadata() or ()]):  # noqa: C419 - faster so
+            context.set_trailing_metadata(((TOLD.lower(), server_timing(outputs)),))
         hosted.metrics.count(200)
         hosted.metrics.request.observe(time.perf_counter() - arrival_s)
         return response
@@ -153,11 +155,11 @@ class GrpcApi:
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """What a gRPC server is given."""
-        methods = {"ModelInfer": _handler(self.infer)}
+        methods = {"ModelInfer": _handler(self.infer, self.farewell)}
         for call in CALLS:
-            methods[call] = _handler(self._plain(call))
+            methods[call] = _handler(self._plain(call), self.farewell)
         health = {
-            "Check": _handler(self._check),
+            "Check": _handler(self._check, self.farewell),
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch, response_serializer=_serialize),
         }
         return (
@@ -201,13 +203,18 @@ class GrpcApi:
             await asyncio.sleep(WATCH_S)
 
 
-def _handler(method: Callable[[bytes, Context], Awaitable[Message | bytes]]) -> grpc.RpcMethodHandler:
+def _handler(
+    method: Callable[[bytes, Context], Awaitable[Message | bytes]], farewell: Farewell
+) -> grpc.RpcMethodHandler:
     async def respond(data: bytes, context: Context) -> Message | bytes:
         try:
-            return await method(data, context)
+            response = await method(data, context)
+            if farewell.held is not None:
+                await farewell.held.wait()
+            return response
         except Exception as error:  # every error becomes a status
             refusal = to_refusal(error)
-            await context.abort(CODES.get(refusal.status, grpc.StatusCode.INTERNAL), str(refusal))
+            await refuse_call(context, CODES.get(refusal.status, grpc.StatusCode.INTERNAL), str(refusal))
             raise
 
     return grpc.unary_unary_rpc_method_handler(respond, response_serializer=_serialize)
@@ -257,30 +264,13 @@ def _encode(request: Any, hosted: Hosted, outputs: Outputs, known: Known | None)
     return data
 
 
-class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Refuses calls without `authorization: Bearer <token>`; health checks need none."""
-
-    def __init__(self, token: str) -> None:
-        self._wanted = f"Bearer {token}".encode()
-
-        async def refuse(data: bytes, context: Context) -> None:  # noqa: ARG001 - gRPC's signature
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "this server needs `authorization: Bearer <token>`")
-
-        self._refusal = grpc.unary_unary_rpc_method_handler(refuse)
-
-    async def intercept_service(
-        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
-    ) -> Any:
-        """Let the call through, or answer it."""
-        given = next((value for key, value in details.invocation_metadata if key == "authorization"), "")
-        allowed = hmac.compare_digest(given.encode() if isinstance(given, str) else given, self._wanted)
-        if allowed or details.method.startswith(f"/{HEALTH}/"):
-            return await continuation(details)
-        return self._refusal
-
-
 def make_server(
-    api: GrpcApi, message_bytes: int, reuse_port: bool, token: str | None, connection_age_s: float = 0.0
+    api: GrpcApi,
+    message_bytes: int,
+    reuse_port: bool,
+    token: str | None,
+    connection_age_s: float = 0.0,
+    access_log: bool = False,
 ) -> grpc.aio.Server:
     """A server with the API, not yet started; add its port, then `await server.start()`.
 
@@ -293,7 +283,6 @@ def make_server(
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", int(reuse_port)),
     )
-    interceptors = (TokenInterceptor(token),) if token else ()
-    server = grpc.aio.server(options=options, interceptors=interceptors)
+    server = grpc.aio.server(options=options, interceptors=interceptors(token, access_log))
     server.add_generic_rpc_handlers(api.handlers())
     return server

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -26,7 +26,9 @@ from tensorflow_serving.apis import (
 )
 
 from contract import Tensors
+from serving.access import refuse_call
 from serving.batching import Outputs
+from serving.farewell import Farewell
 from serving.servers.tfserving import examples
 from serving.servers.tfserving.execution import status_of
 from serving.servers.tfserving.inference import CLASSIFY, REGRESS, Caller, Inference, check_filter, complete_inputs
@@ -37,11 +39,13 @@ from serving.servers.tfserving.signatures import DEFAULT, Signature
 from serving.servers.tfserving.status import Status, invalid
 from serving.servers.tfserving.tensor_protos import from_proto, to_proto
 from serving.servers.tfserving.versions import Library
+from serving.timing import ASKED, TOLD, server_timing
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 Context = Any
 """A `grpc.aio.ServicerContext`."""
 Answer = Callable[[Any, Context], Awaitable[Any]]
+Refused = Callable[[Any, Status], None]
 Reload = Callable[[list[ModelConfig]], Awaitable[None]]
 
 
@@ -53,24 +57,51 @@ class GrpcApi:
         self._inference = inference
         self._reload = reload
         self._as_content = as_content
+        self.farewell = Farewell()
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """What `grpc.aio.Server.add_generic_rpc_handlers` takes."""
         prediction = {
-            "Predict": _method(predict_pb2.PredictRequest, self.predict),
-            "Classify": _method(classification_pb2.ClassificationRequest, self.classify),
-            "Regress": _method(regression_pb2.RegressionRequest, self.regress),
-            "MultiInference": _method(inference_pb2.MultiInferenceRequest, self.multi_inference),
-            "GetModelMetadata": _method(get_model_metadata_pb2.GetModelMetadataRequest, self.get_model_metadata),
+            "Predict": self._method(predict_pb2.PredictRequest, self.predict, self._count_refusal),
+            "Classify": self._method(classification_pb2.ClassificationRequest, self.classify, self._count_refusal),
+            "Regress": self._method(regression_pb2.RegressionRequest, self.regress, self._count_refusal),
+            "MultiInference": self._method(inference_pb2.MultiInferenceRequest, self.multi_inference),
+            "GetModelMetadata": self._method(get_model_metadata_pb2.GetModelMetadataRequest, self.get_model_metadata),
         }
         model = {
-            "GetModelStatus": _method(get_model_status_pb2.GetModelStatusRequest, self.get_model_status),
-            "HandleReloadConfigRequest": _method(model_management_pb2.ReloadConfigRequest, self.reload_config),
+            "GetModelStatus": self._method(get_model_status_pb2.GetModelStatusRequest, self.get_model_status),
+            "HandleReloadConfigRequest": self._method(model_management_pb2.ReloadConfigRequest, self.reload_config),
         }
         return (
             grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", prediction),
             grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", model),
         )
+
+    def _method(self, message: Any, answer: Answer, refused: Refused | None = None) -> grpc.RpcMethodHandler:
+        """A unary method; what is no such message is the client's mistake, not an internal error. `refused` is told of
+        the requests that fail.
+        """
+        farewell = self.farewell
+
+        async def call(body: bytes, context: Context) -> bytes:
+            try:
+                request = message.FromString(body)
+                response: bytes = (await answer(request, context)).SerializeToString()
+                if farewell.held is not None:
+                    await farewell.held.wait()
+            except DecodeError:
+                text = f"the request is no {message.DESCRIPTOR.full_name}"
+                await refuse_call(context, grpc.StatusCode.INVALID_ARGUMENT, text)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # every failure of a request is told to its client
+                status = status_of(error)
+                if refused is not None:
+                    refused(request, status)
+                await refuse_call(context, CODES[status.number], status.grpc_message)
+            return response
+
+        return grpc.unary_unary_rpc_method_handler(call)
 
     # PredictionService
 
@@ -90,6 +121,7 @@ class GrpcApi:
             spec_of(response.model_spec, servable, signature.name)
             for alias, array in outputs.items():
                 to_proto(array, response.outputs[alias], self._as_content)
+            tell_timing(context, (outputs,))
             return response
 
         caller = _caller("Predict", context)
@@ -105,6 +137,7 @@ class GrpcApi:
             response = classification_pb2.ClassificationResponse()
             spec_of(response.model_spec, servable, signature.name)
             fill_classes(response.result, outputs, count)
+            tell_timing(context, (outputs,))
             return response
 
         caller = _caller("Classify", context)
@@ -120,6 +153,7 @@ class GrpcApi:
             response = regression_pb2.RegressionResponse()
             spec_of(response.model_spec, servable, signature.name)
             fill_values(response.result, outputs, count)
+            tell_timing(context, (outputs,))
             return response
 
         caller = _caller("Regress", context)
@@ -130,19 +164,23 @@ class GrpcApi:
         spec = request.tasks[0].model_spec if request.tasks else None
         servable = self._find_spec(spec if spec is not None else inference_pb2.InferenceTask().model_spec)
         plans = _plan(request, servable)
-        response = inference_pb2.MultiInferenceResponse()
+        response, runs = inference_pb2.MultiInferenceResponse(), []
         for task, signature, wanted in plans:
             result = response.results.add()
             spec_of(result.model_spec, servable, signature.name)
-            caller, method = _caller("MultiInference", context), task.method_name
+            caller, method = _caller("MultiInference", context, counted=False), task.method_name
 
             def answer(outputs: Outputs, count: int, method: str = method, result: Any = result) -> None:
                 if method == CLASSIFY:
                     fill_classes(result.classification_result, outputs, count)
                 else:
                     fill_values(result.regression_result, outputs, count)
+                runs.append(outputs)
 
             await self._inference.examples(servable, signature, request.input, caller, wanted, answer)
+        if plans:
+            self._inference.count_examples(servable.name, len(examples.serialized_examples(request.input)))
+        tell_timing(context, runs)
         return response
 
     async def get_model_metadata(self, request: Any, context: Context) -> Any:
@@ -180,11 +218,16 @@ class GrpcApi:
             raise invalid("ModelSpec has no name specified.")
         version = spec.version.value if spec.HasField("version") else None
         label = spec.version_label if spec.HasField("version_label") else None
-        try:
-            return self._library.find(spec.name, version, label)
-        except Status as error:
-            self._inference.telemetry.count("request_count", spec.name, error.code)
-            raise
+        return self._library.find(spec.name, version, label)
+
+    def _count_refusal(self, request: Any, status: Status) -> None:
+        self._inference.telemetry.count("request_count", request.model_spec.name, status.code)
+
+
+def tell_timing(context: Context, runs: Sequence[Outputs]) -> None:
+    """Where the time of each run went, as trailing metadata, to a client that asked for it."""
+    if any([key == ASKED for key, _ in context.invocation_metadata() or ()]):  # noqa: C419 - faster so
+        context.set_trailing_metadata(tuple((TOLD.lower(), server_timing(outputs)) for outputs in runs))
 
 
 def fill_classes(result: Any, outputs: Outputs, count: int) -> None:
@@ -232,26 +275,7 @@ def _plan(request: Any, servable: Servable) -> list[tuple[Any, Signature, list[s
     return plans
 
 
-def _caller(api: str, context: Context) -> Caller:
+def _caller(api: str, context: Context, *, counted: bool = True) -> Caller:
     now = time.perf_counter()
     remaining = context.time_remaining()
-    return Caller("GRPC", api, now, None if remaining is None else now + remaining)
-
-
-def _method(message: Any, answer: Answer) -> grpc.RpcMethodHandler:
-    """A unary method; what is no such message is the client's mistake, not an internal error."""
-
-    async def call(body: bytes, context: Context) -> bytes:
-        try:
-            request = message.FromString(body)
-            response: bytes = (await answer(request, context)).SerializeToString()
-        except DecodeError:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the request is no {message.DESCRIPTOR.full_name}")
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # every failure of a request is told to its client
-            status = status_of(error)
-            await context.abort(CODES[status.number], status.grpc_message)
-        return response
-
-    return grpc.unary_unary_rpc_method_handler(call)
+    return Caller("GRPC", api, now, None if remaining is None else now + remaining, counted)

@@ -10,12 +10,16 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from contract import StageError
+from serving.access import grpc_credentials, interceptors, log_request, tls_context
+from serving.farewell import Farewell
 from serving.http import HttpServer, Limits, Request, Response, serve
 from serving.listening import bound_socket
 from serving.servers.tfserving.flags import Flags, session_threads
@@ -33,8 +37,6 @@ from serving.servers.tfserving.warmup import warm_up
 
 HEADER_BYTES = 1 << 20
 """The genuine server has no limit; this one is far above what a client needs."""
-GRACE_S = 0.2
-"""After SIGTERM requests are still taken for so long, each answer closing its connection."""
 
 
 class Program:
@@ -51,6 +53,8 @@ class Program:
         unavailable_labels = flags.allow_version_labels_for_unavailable_models
         self._library = Library(self._load, retries, flags.num_load_threads, unavailable_labels)
         self._reloading = asyncio.Lock()
+        self._health: Any = None
+        self._farewell = Farewell()
 
     async def run(self) -> None:
         """Serve until a signal; raises StageError or Status where the start fails."""
@@ -68,11 +72,18 @@ class Program:
         await stop.wait()
         for task in tasks:
             task.cancel()
+        await self._drain(http, calls)
+
+    async def _drain(self, http: HttpServer | None, calls: grpc.aio.Server) -> None:
+        """Not ready from now on; answer what is in flight and what comes within the grace, then close."""
+        grace_s, drain_s = self._flags.grace_seconds, self._flags.drain_seconds
         self._library.close()
-        stops = [calls.stop(self._flags.drain_seconds)]
+        if self._health is not None:
+            await self._health.enter_graceful_shutdown()
+        ends = [self._farewell.stop(calls, drain_s, grace_s)]
         if http is not None:
-            stops.append(http.drain(self._flags.drain_seconds, GRACE_S))
-        await asyncio.gather(*stops)
+            ends.append(http.drain(drain_s, grace_s))
+        await asyncio.gather(*ends)
 
     # models
 
@@ -84,8 +95,8 @@ class Program:
             if self._flags.enable_model_warmup:
                 warm_up(servable, folder, iterations)
 
-        observe = self._telemetry.observe_run if self._batching is not None else None
-        return load_servable(name, version, folder, self._session, self._batching, observe, warm)
+        telemetry = self._telemetry if self._batching is not None else None
+        return load_servable(name, version, folder, self._session, self._batching, telemetry, warm)
 
     def _configs(self) -> list[ModelConfig]:
         flags = self._flags
@@ -181,39 +192,61 @@ class Program:
             return api.refuse(error, request)
 
         limits = Limits(body_bytes=flags.max_body_bytes, header_bytes=HEADER_BYTES)
-        return await serve(api.handle, [bound], limits, malformed=api.malformed, failed=failed)
+        return await serve(
+            api.handle,
+            [bound],
+            limits,
+            malformed=api.malformed,
+            failed=failed,
+            tls=self._tls(),
+            token=flags.token or None,
+            log=log_request if flags.access_log else None,
+        )
+
+    def _tls(self) -> ssl.SSLContext | None:
+        flags = self._flags
+        return tls_context(Path(flags.tls_cert), Path(flags.tls_key)) if flags.tls_cert else None
 
     async def _open_grpc(self) -> grpc.aio.Server:
         flags = self._flags
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         options.append(("grpc.so_reuseport", int(flags.workers > 1)))
-        server = grpc.aio.server(options=options)
+        server = grpc.aio.server(options=options, interceptors=interceptors(flags.token, flags.access_log))
         as_content = flags.enable_serialization_as_tensor_content
         api = GrpcApi(self._library, Inference(self._telemetry), self.reload, as_content)
+        self._farewell = api.farewell
         server.add_generic_rpc_handlers(api.handlers())
         if flags.enable_grpc_healthcheck_service:
-            await _add_health(server)
+            self._health = await _add_health(server)
         addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
         addresses += [f"unix:{flags.grpc_socket_path}"] if flags.grpc_socket_path else []
+        credentials = self._grpc_credentials()
         for address in addresses:
-            if flags.ssl_config_file:
-                server.add_secure_port(address, _credentials(Path(flags.ssl_config_file)))
-            else:
+            if credentials is None:
                 server.add_insecure_port(address)
+            else:
+                server.add_secure_port(address, credentials)
         await server.start()
         return server
 
+    def _grpc_credentials(self) -> grpc.ServerCredentials | None:
+        flags = self._flags
+        if flags.ssl_config_file:
+            return _configured_credentials(Path(flags.ssl_config_file))
+        return grpc_credentials(Path(flags.tls_cert), Path(flags.tls_key)) if flags.tls_cert else None
 
-async def _add_health(server: grpc.aio.Server) -> None:
+
+async def _add_health(server: grpc.aio.Server) -> Any:
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
     servicer = health.aio.HealthServicer()
     for name in ("", "ModelService", "PredictionService"):
         await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    return servicer
 
 
-def _credentials(path: Path) -> grpc.ServerCredentials:
+def _configured_credentials(path: Path) -> grpc.ServerCredentials:
     """TLS for gRPC as an `SSLConfig` says; keys and certificates are PEM texts inside it."""
     config = read_text(path, "SSLConfig")
     roots = config.custom_ca.encode() or None
