@@ -27,7 +27,7 @@ MODELS := $(ARTIFACTS_DIR)/models
 # Or make would take the manifests for intermediate files and remove them.
 .SECONDARY:
 .PHONY: help install compare test data train export serve-all smoke loadtest locust report slo conformance crosscheck \
-	client-speed gate equal-work bench-servers compare-training train-distributed images test-k8s protos \
+	client-speed gate equal-work bench-servers bench-faults compare-training train-distributed images test-k8s protos \
 	lint typecheck check clean distclean
 
 help: ## List the targets.
@@ -113,6 +113,9 @@ equal-work: export ## Rerun the well-known mistake of unequal payloads; writes d
 
 bench-servers: export ## Our servers beside others and beside the least code that can do it; writes docs/benchmarks/servers.*.
 	@$(PY) -m loadtest.bench_servers
+
+bench-faults: export ## Our servers under load while versions change, queues fill, workers die; writes docs/benchmarks/faults.json.
+	@$(PY) -m loadtest.bench_faults
 
 compare-training: $(DATA) ## Every execution mode of both twins over rounds; writes docs/benchmarks/training.json.
 	@$(PY) -m training.compare

@@ -86,8 +86,16 @@ def _figures(made: Sequence[Result]) -> dict[str, Any]:
         "context_switches_per_1000": _per_1000(made, "context_switches", answers),
         "throttled_s": _total(made, "throttled_s"),
         "client_cpu_share": max(result["client"]["cpu_share"] for result in made),
+        "latency_split": _split([result["latency_split"] for result in made if result.get("latency_split")]),
         "runs": runs,
     }
+
+
+def _split(splits: Sequence[dict[str, float]]) -> dict[str, float] | None:
+    """Where the time went, as the server told it: the median over the rounds."""
+    if not splits:
+        return None
+    return {key: float(np.median([split[key] for split in splits])) for key in splits[0]}
 
 
 def percentiles(ordered: np.ndarray) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from loadtest.report_models import (
 )
 from loadtest.report_modes import modes_tables
 from loadtest.report_page import facts_of, title_of, trust_of
+from loadtest.report_split import split_table
 from loadtest.report_tables import Table, plain, to_markdown
 from loadtest.report_words import METHOD
 
@@ -42,6 +43,7 @@ def tables_of(report: Report) -> list[Table]:
     return present(
         (
             glance_table(report) if report.get("endpoints") else None,
+            split_table(report),
             slo_table(report),
             artifacts_table(report),
             training_table(report),

@@ -39,6 +39,7 @@ from loadtest.report_models import (
     training_table,
 )
 from loadtest.report_modes import modes_section
+from loadtest.report_split import split_table
 from loadtest.report_tables import Table, to_html
 from loadtest.report_twins import diff_view
 
@@ -131,7 +132,7 @@ def legend(report: Report, styler: Styler) -> Html:
 
 
 def _glance(report: Report) -> Html:
-    return _tables(glance_table(report)) if report.get("endpoints") else Html("")
+    return _tables(glance_table(report), split_table(report)) if report.get("endpoints") else Html("")
 
 
 def _throughput(report: Report, styler: Styler) -> Html:

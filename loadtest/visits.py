@@ -22,6 +22,7 @@ from locust.env import Environment
 
 from contract import StageError, to_json, write_whole
 from loadtest.drive import Load
+from loadtest.latency_split import ask_split
 from loadtest.plan import Run, Visit, read_plan
 from loadtest.quick_socket import QuickSocket
 from loadtest.rate_search import Search, search_rate, unmet
@@ -84,10 +85,18 @@ def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
         scenario = bearable(run.scenario, reached_rps)
         result, table = measure(environment, visit, targets[batch_of(scenario)], scenario, run.seed)
         write_raw(Path(run.path + ".npz"), table)
-        asked = {"warm_up_s": warmed_up_s, "rate_asked_rps": getattr(run.scenario, "rate_rps", None)}
+        asked: dict[str, Any] = {"warm_up_s": warmed_up_s, "rate_asked_rps": getattr(run.scenario, "rate_rps", None)}
+        if is_busiest(visit, scenario):
+            asked["latency_split"] = ask_split(targets[1], scenario.users)
         write_result(run, {**visit.context, **identity(visit, run), **result, **asked})
     if visit.search is not None:
         find_rate(environment, visit, visit.search, targets[1])
+
+
+def is_busiest(visit: Visit, scenario: Scenario) -> bool:
+    """Whether it is the visit's closed loop with the most users, of a server that may tell where its time goes."""
+    closed = [run.scenario.users for run in visit.runs if isinstance(run.scenario, Closed)]
+    return visit.fixed is None and isinstance(scenario, Closed) and scenario.users == max(closed)
 
 
 def bearable(scenario: Scenario, reached_rps: float) -> Scenario:

@@ -20,9 +20,10 @@ from serving.hosting import Hosted, Models
 from serving.oip import EXTENSIONS, Refusal, to_bytes, to_refusal
 from serving.oip_contents import read_input
 from serving.oip_recall import Known, Recall, answer, learn_answer
-from serving.oip_rest import deadline_of, model_metadata, server_timing, timing
+from serving.oip_rest import deadline_of, model_metadata
 from serving.rpc import Call, Code, Method, RpcError
 from serving.rpc_health import health_methods
+from serving.timing import ASKED, TOLD, server_timing, timing
 
 SERVICE = "inference.GRPCInferenceService"
 CODES = {
@@ -184,8 +185,8 @@ class _Answer:
         if response is None:
             request = _parse(_InferRequest, self.data) if self.request is None else self.request
             response = _encode(request, hosted, outputs, self.known)
-        if "x-server-timing" in call.metadata:
-            call.trailing = {"server-timing": server_timing(outputs)}
+        if ASKED in call.metadata:
+            call.trailing = ((TOLD.lower(), server_timing(outputs)),)
         hosted.metrics.count(200)
         hosted.metrics.request.observe(time.perf_counter() - call.arrival_s)
         return response

@@ -1,7 +1,7 @@
 """The program behind `python -m serving.servers.{onnxruntime,tflite}`: options, sockets, event loop, shutdown.
 
-Reads the model repository; writes one line per event to stderr and, with --access-log, one JSON line per HTTP request
-to stdout. Ends with status 0 after SIGTERM or SIGINT, 2 after a mistake in the options or the repository.
+Reads the model repository; writes one line per event to stderr and, with --access-log, one JSON line per request to
+stdout. Ends with status 0 after SIGTERM or SIGINT, 2 after a mistake in the options or the repository.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from contract import MODEL_REPOSITORY, StageError, shown
 from serving.cpus import available_cpus
-from serving.listening import bound_socket
+from serving.listening import bound_socket, check_pair
 from serving.metrics import Metrics
 from serving.oip_server import OipServer
 from serving.server import Settings
@@ -70,17 +70,13 @@ def _parser(server: OipServer) -> argparse.ArgumentParser:
     add("--tls-cert", type=Path, help="certificate chain (PEM): TLS on both ports")
     add("--tls-key", type=Path, help="its private key (PEM)")
     add("--token", default=os.environ.get("SERVING_TOKEN"), help="bearer token to demand (or variable SERVING_TOKEN)")
-    parser.add_argument("--access-log", action="store_true", help="one JSON line per HTTP request to stdout")
+    parser.add_argument("--access-log", action="store_true", help="one JSON line per request to stdout")
     return parser
 
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse what can't work before anything is started."""
-    if (options.tls_cert is None) != (options.tls_key is None):
-        raise StageError("--tls-cert and --tls-key go together: give both")
-    for path in filter(None, (options.tls_cert, options.tls_key)):
-        if not path.is_file():
-            raise StageError(f"no file {path}: give --tls-cert and --tls-key PEM files")
+    check_pair(options.tls_cert, options.tls_key, ("--tls-cert", "--tls-key"))
     for name in ("workers", "max_batch_size", "max_queue_size"):
         if getattr(options, name) < 1:
             raise StageError(f"--{name.replace('_', '-')} {getattr(options, name)}: must be at least 1")

@@ -22,6 +22,7 @@ from serving.metrics import Metrics
 from serving.oip import EXTENSIONS, PLATFORMS, Refusal, to_refusal
 from serving.oip_answer import encode_answer
 from serving.oip_json import Wants, parse_infer
+from serving.timing import ASKED, TOLD, server_timing, timing
 
 LIVE, READY = "/v2/health/live", "/v2/health/ready"
 RETRY_AFTER_S = 1
@@ -151,8 +152,8 @@ class _Answer:
         if wants.id is not None:
             head["id"] = wants.id
         headers: tuple[tuple[str, str], ...] = ()
-        if "x-server-timing" in self.request.headers:
-            headers = (("Server-Timing", server_timing(outputs)),)
+        if ASKED in self.request.headers:
+            headers = ((TOLD, server_timing(outputs)),)
         if wants.parameters.get("server_timing"):
             head["parameters"] = timing(outputs)
         try:
@@ -166,23 +167,6 @@ class _Answer:
             return Response(200, body, headers=headers)
         length = ("Inference-Header-Content-Length", str(json_bytes))
         return Response(200, body, "application/octet-stream", (length, *headers))
-
-
-def timing(outputs: Outputs) -> dict[str, float]:
-    """Where the time went, as parameters of an answer."""
-    return {
-        "queue_us": round(outputs.queue_us, 1),
-        "compute_us": round(outputs.compute_us, 1),
-        "batch_rows": outputs.batch_rows,
-    }
-
-
-def server_timing(outputs: Outputs) -> str:
-    """Where the time went, as a Server-Timing header: milliseconds. https://www.w3.org/TR/server-timing/"""
-    return (
-        f"queue;dur={outputs.queue_us / 1e3:.3f}, compute;dur={outputs.compute_us / 1e3:.3f}, "
-        f'batch;desc="{outputs.batch_rows}"'
-    )
 
 
 def model_metadata(models: Models, name: str, version: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -64,7 +64,7 @@ class Call:
     """`time.perf_counter()` when its head had come."""
     deadline_s: float | None
     """On the same clock, None without a deadline."""
-    trailing: dict[str, str] | None = None
+    trailing: Sequence[tuple[str, str]] = ()
     """Metadata to send after the answer."""
 
 
@@ -179,12 +179,12 @@ def too_large(size: int, limit: int) -> RpcError:
     return RpcError(Code.RESOURCE_EXHAUSTED, f"the message has at least {size} bytes, the limit is {limit}")
 
 
-def trailers(code: int, message: str = "", trailing: Mapping[str, str] | None = None) -> dict[str, str]:
+def trailers(code: int, message: str = "", trailing: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
     """The fields that end an answer; the message is percent-encoded."""
-    fields = {"grpc-status": str(int(code))}
+    fields = [("grpc-status", str(int(code)))]
     if message:
-        fields["grpc-message"] = quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
-    return fields | {name: value for name, value in (trailing or {}).items() if value.isprintable()}
+        fields.append(("grpc-message", quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")))
+    return [*fields, *((name, value) for name, value in trailing if value.isprintable())]
 
 
 RESPONSE_HEAD = {":status": "200", "content-type": "application/grpc", "grpc-accept-encoding": ",".join(ENCODINGS)}

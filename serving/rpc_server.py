@@ -18,6 +18,8 @@ from serving.http_messages import Limits
 from serving.rpc import Failed, Log, Method, Shared, failed_call
 from serving.rpc_connection import Connection
 
+FAREWELL_S = 0.1
+"""Long enough for a client to hear that it should go, short beside any deadline."""
 AGE_GRACE_S = 2.0
 """Between asking a client of an aged connection to go elsewhere and taking no more calls on it."""
 
@@ -66,11 +68,15 @@ class RpcServer:
         For the first `grace_s` seconds calls are still taken, while clients are asked to go elsewhere.
         """
         ends_s = self._loop.time() + timeout_s
-        for connection in list(self.shared.connections):
+        told = set(self.shared.connections)
+        for connection in told:
             connection.announce_leave()
         await asyncio.sleep(min(grace_s, timeout_s))
         for listener in self._listeners:
             listener.close()
+        for connection in self.shared.connections - told:
+            connection.announce_leave()
+        await asyncio.sleep(min(FAREWELL_S, max(ends_s - self._loop.time(), 0.0)))  # calls that are on the way
         while self.shared.connections and self._loop.time() < ends_s:
             for connection in list(self.shared.connections):
                 connection.leave()

@@ -63,7 +63,8 @@ class Stream:
 
     def end(self) -> bytes:
         """The trailers of a call that went well."""
-        return OK_BLOCK if self.call.trailing is None else literal_headers(trailers(Code.OK, "", self.call.trailing))
+        trailing = self.call.trailing
+        return literal_headers(trailers(Code.OK, "", trailing)) if trailing else OK_BLOCK
 
     def head(self) -> bytes:
         """The frame before the first message."""

@@ -32,7 +32,7 @@ CANCELLED: list[str] = []
 
 
 def echo(message: bytes, call: Call) -> bytes:
-    call.trailing = {"asked": call.metadata.get("ask", "")}
+    call.trailing = (("asked", call.metadata.get("ask", "")),)
     return message
 
 

@@ -104,7 +104,9 @@ def test_handler_explains_bad_input(body: bytes, reason: str, running_servers: R
         urllib.request.urlopen(request, timeout=30)
     with refused.value as answer:
         assert answer.code == 400
-        assert reason in json.load(answer)["message"]
+        told = json.load(answer)
+    assert reason in told["message"]
+    assert told["error"] == told["message"]  # the key of the Open Inference Protocol
 
 
 def test_open_inference_request_is_answered_in_kind(running_servers: RunningServers) -> None:

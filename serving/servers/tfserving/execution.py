@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from contract import Tensors
-from serving.batching import Batcher, DeadlineExceeded, Observe, Outputs, QueueFull
+from serving.batching import Batcher, DeadlineExceeded, Outputs, QueueFull
 from serving.servers.tfserving.model import Model, check_types
 from serving.servers.tfserving.signatures import Signature
 from serving.servers.tfserving.status import Status, invalid
+from serving.servers.tfserving.telemetry import Telemetry
 
 COALESCED_ROWS = 64
 """Most rows of a run that is shared without --enable_batching."""
@@ -58,13 +59,13 @@ class Execution:
         model: Model,
         signature: Signature,
         batching: BatchingParameters | None,
-        observe: Observe | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.signature = signature
         self._model = model
         self._batching = batching
         self._rows = 0
-        self._observe = observe
+        self._telemetry = telemetry
         trial = _Trial(model, signature)
         self._shares = batching is not None or trial.rows_are_independent
         self._in_thread = trial.slowest_s > INLINE_S
@@ -95,8 +96,8 @@ class Execution:
 
     def _watch(self, rows: int, queued_s: list[float], compute_s: float) -> None:
         """Count a run; after a slow one go on in threads: what waits in the old queues is still answered from them."""
-        if self._observe is not None:
-            self._observe(rows, queued_s, compute_s)
+        if self._telemetry is not None:
+            self._telemetry.observe_run(rows, self._executed(rows), queued_s)
         if compute_s > SLOW_S and not self._in_thread:
             self._in_thread = True
             self._alone, self._shared = self._make_batchers()
@@ -126,6 +127,8 @@ class Execution:
             future = batcher.submit(inputs, deadline_s, then)
         except QueueFull as full:
             raise Status("UNAVAILABLE", f"The batch scheduling queue is full: {full}") from None
+        if self._telemetry is not None:
+            self._telemetry.observe_task(rows)
         counted = max(rows, 1)
         self._rows += counted
         future.add_done_callback(lambda _: self._leave(counted))
@@ -173,6 +176,11 @@ class Execution:
     def _run_all(self, inputs: Tensors) -> dict[str, np.ndarray]:
         return self._model.run(self.signature, inputs)
 
+    def _executed(self, rows: int) -> int:
+        """The rows that a run is filled up to."""
+        sizes = self._batching.allowed_batch_sizes if self._batching is not None else ()
+        return next((size for size in sizes if size >= rows), rows)
+
     def _run_padded(self, inputs: Tensors) -> dict[str, np.ndarray]:
         """A run with --enable_batching: split where it is too large, filled up to an allowed size."""
         limits = self._batching or BatchingParameters()
@@ -184,7 +192,7 @@ class Execution:
                 for start in range(0, rows, most)
             ]
             return {alias: np.concatenate([piece[alias] for piece in pieces]) for alias in pieces[0]}
-        wanted = next((size for size in limits.allowed_batch_sizes if size >= rows), rows)
+        wanted = self._executed(rows)
         if wanted == rows or not rows:
             return self._run_all(inputs)
         missing = wanted - rows

@@ -6,18 +6,20 @@ tunes the genuine program's inside is accepted and has no effect. `--host` and a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from contract import StageError
 from serving.cpus import available_cpus
+from serving.listening import check_pair
 
 
 @dataclass(frozen=True)
 class Flags:
-    """What the flags say; the last four are this server's own."""
+    """What the flags say; those from `host` on are this server's own, most as the other servers have them."""
 
     port: int = 8500
     grpc_socket_path: str = ""
@@ -48,8 +50,18 @@ class Flags:
     enable_serialization_as_tensor_content: bool = False
     host: str = "127.0.0.1"
     workers: int = 1
-    drain_seconds: int = 10
+    grace_seconds: float = 0.2
+    """After SIGTERM requests are still taken for so long, each answer closing its connection."""
+    drain_seconds: float = 10.0
+    """After SIGTERM the most seconds until the end."""
     max_body_bytes: int = 64 * 2**20
+    tls_cert: str = ""
+    """Certificate chain (PEM): TLS on both ports, over gRPC unless --ssl_config_file says otherwise."""
+    tls_key: str = ""
+    token: str = field(default_factory=lambda: os.environ.get("SERVING_TOKEN", ""), repr=False)
+    """Bearer token to demand, but of health checks."""
+    access_log: bool = False
+    """One JSON line per request to stdout."""
 
 
 # Flags of the genuine program that concern its inside alone.
@@ -71,10 +83,13 @@ FIXED = {
 }
 
 
+_DEFAULTS = Flags()
+
+
 def parse_flags(argv: Sequence[str]) -> Flags:
     """The flags of a command line; raises StageError naming what is wrong."""
     values: dict[str, Any] = {}
-    types = {field.name: type(field.default) for field in fields(Flags)}
+    types = {flag.name: type(getattr(_DEFAULTS, flag.name)) for flag in fields(Flags)}
     arguments = list(argv)
     while arguments:
         name, given, text = _split(arguments.pop(0))
@@ -97,7 +112,7 @@ def parse_flags(argv: Sequence[str]) -> Flags:
 
 def help_text() -> str:
     """All flags with their defaults."""
-    rows = [f"  --{field.name}={str(field.default).lower()}" for field in fields(Flags)]
+    rows = [f"  --{flag.name}={_shown(flag.name)}" for flag in fields(Flags)]
     ignored = "accepted without effect: " + ", ".join(f"--{name}" for name in IGNORED)
     return "\n".join(["flags and defaults:", *rows, ignored])
 
@@ -124,12 +139,17 @@ def _value(name: str, wanted: type, text: str) -> Any:
         if text.lower() not in ("true", "false"):
             raise StageError(f"--{name}={text} must be true or false")
         return text.lower() == "true"
-    if wanted is int:
+    if wanted in (int, float):
         try:
-            return int(text)
+            return wanted(text)
         except ValueError:
-            raise StageError(f"--{name}={text} must be a whole number") from None
+            raise StageError(f"--{name}={text} must be a {'whole ' * (wanted is int)}number") from None
     return text
+
+
+def _shown(name: str) -> str:
+    """A default; a token in the environment is nobody's business."""
+    return "(variable SERVING_TOKEN)" if name == "token" else str(getattr(_DEFAULTS, name)).lower()
 
 
 def _check(flags: Flags) -> None:
@@ -147,5 +167,7 @@ def _check(flags: Flags) -> None:
         path = getattr(flags, name)
         if path and not Path(path).is_file():
             raise StageError(f"no file {path}: correct --{name}")
+    certificate, key = (Path(path) if path else None for path in (flags.tls_cert, flags.tls_key))
+    check_pair(certificate, key, ("--tls_cert", "--tls_key"))
     if flags.model_base_path and not Path(flags.model_base_path).is_absolute():
         raise StageError(f"--model_base_path={flags.model_base_path} must be an absolute path")

@@ -33,6 +33,8 @@ class Caller:
     api: str
     began_s: float
     deadline_s: float | None
+    counted: bool = True
+    """Whether the genuine server counts such a request."""
 
 
 class Inference:
@@ -78,16 +80,21 @@ class Inference:
 
         def finish(results: Outputs) -> Any:
             answer = then(results, len(rows))
-            api = caller.api.capitalize()
-            self.telemetry.observe("runtime_latency", results.queue_us + results.compute_us, name, api, "TF1")
-            self.telemetry.observe("request_example_counts", len(rows), name)
-            self.telemetry.count("request_example_count_total", name, by=len(rows))
-            self.succeeded(name, caller.api, caller)
+            if caller.counted:
+                api = caller.api.capitalize()
+                self.telemetry.observe("runtime_latency", results.queue_us + results.compute_us, name, api, "TF1")
+                self.count_examples(name, len(rows))
+                self.succeeded(name, caller.api, caller)
             return answer
 
         outputs = () if len(wanted) == len(signature.outputs) else wanted
         execution = servable.executions[signature.name]
         return execution.submit({"inputs": rows}, outputs=outputs, deadline_s=caller.deadline_s, then=finish)
+
+    def count_examples(self, model: str, count: int) -> None:
+        """Count the examples of a request."""
+        self.telemetry.observe("request_example_counts", count, model)
+        self.telemetry.count("request_example_count_total", model, by=count)
 
     def succeeded(self, model: str, api: str, caller: Caller) -> None:
         """Count an answer that was given."""

@@ -26,6 +26,7 @@ from serving.servers.tfserving.servable import Servable
 from serving.servers.tfserving.signatures import Signature
 from serving.servers.tfserving.status import Status, invalid
 from serving.servers.tfserving.versions import Library
+from serving.timing import ASKED, TOLD, server_timing
 
 _PREDICTION = re.compile(
     r"(?i)/v1/models/([^/:]+)(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?:(classify|regress|predict)"
@@ -40,6 +41,7 @@ CORS = (
     ("Access-Control-Allow-Methods", "POST, GET"),
     ("Access-Control-Allow-Headers", "Content-Type"),
 )
+Headers = tuple[tuple[str, str], ...]
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 INFLATED_BYTES = 100 * 2**20
 LARGE_BYTES = 1 << 20
@@ -88,21 +90,24 @@ class RestApi:
                 return self._infer_large(route, request)
             return self._infer(route, request, request.body)
         except Status as error:
-            return self.refuse(error, request)
+            return self.refuse(error, request, route)
 
-    def refuse(self, error: BaseException, request: Request | None) -> Response:
-        """The answer to a request that failed; counts it for its model."""
+    def refuse(self, error: BaseException, request: Request, route: Route | None = None) -> Response:
+        """The answer to a request that failed; counts it for its model, where it named one."""
         status = status_of(error)
-        route = self._routes.get(request.target) if request is not None else None
-        if route is not None:
-            self._inference.telemetry.count("request_count", route.name, status.code)
+        route = route or self._routes.get(request.target)
+        self._inference.telemetry.count("request_count", route.name if route else "", status.code)
         retry = (("Retry-After", "1"),) if status.http == 503 else ()
         return Response(status.http, error_body(status.message), headers=self._headers + retry)
 
     @staticmethod
-    def malformed(status: int, reason: str, request: Request | None) -> Response:  # noqa: ARG004 - a Malformed
-        """What isn't HTTP, or too much of it: an HTML page, as libevent writes them."""
-        return html_page(status)
+    def malformed(status: int, reason: str, request: Request | None) -> Response:
+        """What isn't HTTP, or too much of it: an HTML page, as libevent writes them. A request that may not be made is
+        told in JSON.
+        """
+        if request is None:
+            return html_page(status)
+        return Response(status, error_body(reason))
 
     # routing
 
@@ -134,15 +139,13 @@ class RestApi:
         if match is None:
             raise invalid(f"Malformed request: {method} {target}")
         name, version, label, verb = match.groups()
-        if version is not None and int(version) >= 2**63:
-            raise invalid(f"Failed to convert version: {version} to numeric.")
+        number = None if version is None else _int64(version)
         if method == "GET":
             if not name:
                 raise invalid("Missing model name in request.")
             verb = "metadata" if verb == "metadata" else "status"
         elif verb not in ("predict", "classify", "regress"):
             raise invalid(f"Malformed request: {method} {target}")
-        number = None if version is None else int(version)
         route = Route(verb, _decoded(name), number, None if label is None else _decoded(label))
         if method == "POST" and len(target) < 256:
             if len(self._routes) >= MAX_ROUTES:
@@ -184,18 +187,20 @@ class RestApi:
         name, message = examples.read_examples(body)
         servable = self._library.find(route.name, route.version, route.label)
         signature = servable.example_signature(name)
-        caller, headers = self._caller(route.verb, request), self._headers
+        caller, headers, asked = self._caller(route.verb, request), self._headers, ASKED in request.headers
         if route.verb == "classify":
 
             def answer(outputs: Outputs, count: int) -> Response:
                 classes, scores = examples.check_classes(outputs, count)
-                return Response(200, json_answers.classifications(classes, scores, count), headers=headers)
+                body = json_answers.classifications(classes, scores, count)
+                return Response(200, body, headers=told(headers, outputs) if asked else headers)
 
             wanted = examples.classify_outputs(signature)
         else:
 
             def answer(outputs: Outputs, count: int) -> Response:
-                return Response(200, json_answers.regressions(examples.check_values(outputs, count)), headers=headers)
+                body = json_answers.regressions(examples.check_values(outputs, count))
+                return Response(200, body, headers=told(headers, outputs) if asked else headers)
 
             wanted = examples.regress_outputs(signature)
         return self._inference.examples(servable, signature, message, caller, wanted, answer)
@@ -213,13 +218,27 @@ class RestApi:
     ) -> Awaitable[Response]:
         servable: Servable = self._library.find(route.name, route.version, route.label)
         write, headers = json_answers.predictions if by_rows else json_answers.columns, self._headers
+        asked = ASKED in request.headers
 
         def answer(outputs: Outputs) -> Response:
-            return Response(200, write(outputs), headers=headers)
+            return Response(200, write(outputs), headers=told(headers, outputs) if asked else headers)
 
         if signature is not servable.model.signatures.get(signature.name):
             signature = servable.rest_signature(signature.name)  # swapped while the body was read
         return self._inference.predict(servable, signature, tensors, self._caller("predict", request), answer)
+
+
+def told(headers: Headers, outputs: Outputs) -> Headers:
+    """The headers with where the time went."""
+    return (*headers, (TOLD, server_timing(outputs)))
+
+
+def _int64(digits: str) -> int:
+    """A version; raises Status beyond 64 bits, however many digits that takes."""
+    significant = digits.lstrip("0") or "0"
+    if len(significant) > 19 or int(significant) >= 2**63:
+        raise invalid(f"Failed to convert version: {digits} to numeric.")
+    return int(significant)
 
 
 def html_page(status: int) -> Response:

@@ -6,24 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from serving.batching import Observe
 from serving.servers.tfserving.execution import BatchingParameters, Execution
 from serving.servers.tfserving.model import Model, SessionSettings, load
 from serving.servers.tfserving.signatures import DEFAULT, Signature
 from serving.servers.tfserving.status import Status, invalid
+from serving.servers.tfserving.telemetry import Telemetry
 
 
 class Servable:
     """One version of a model, loaded and warmed up."""
 
     def __init__(
-        self, name: str, version: int, model: Model, batching: BatchingParameters | None, observe: Observe | None
+        self, name: str, version: int, model: Model, batching: BatchingParameters | None, telemetry: Telemetry | None
     ) -> None:
         self.name = name
         self.version = version
         self.model = model
         self.executions = {
-            key: Execution(model, signature, batching, observe) for key, signature in model.signatures.items()
+            key: Execution(model, signature, batching, telemetry) for key, signature in model.signatures.items()
         }
         self.metadata_json: bytes | None = None
         """The answer to a REST metadata request, once it was asked for."""
@@ -67,11 +67,11 @@ def load_servable(
     folder: Path,
     settings: SessionSettings,
     batching: BatchingParameters | None,
-    observe: Observe | None = None,
+    telemetry: Telemetry | None = None,
     warm_up: Callable[[Servable, Path], Any] | None = None,
 ) -> Servable:
     """Load a version and run it before anybody may ask for it; raises Status with what is wrong."""
-    servable = Servable(name, version, load(folder, settings), batching, observe)
+    servable = Servable(name, version, load(folder, settings), batching, telemetry)
     if warm_up is not None:
         try:
             warm_up(servable, folder)

@@ -26,6 +26,7 @@ _HISTOGRAMS = {
     "model_warmup_latency": (("model_path", "status"), LATENCY_US),
     "batching_session:queuing_latency": ((), LATENCY_US),
     "batching_session:processed_batch_size": ((), POWERS_OF_TWO),
+    "batching_session:padding_size": (("execution_batch_size",), POWERS_OF_TWO),
     "batching_session:input_batch_size": ((), POWERS_OF_TWO),
 }
 
@@ -61,22 +62,30 @@ class Telemetry:
 
     def observe(self, name: str, value: float, *labels: str) -> None:
         """Add to a histogram."""
-        cells, labels = self._histograms[name], self._bounded(labels)
-        histogram = cells.get(labels)
-        if histogram is None:
-            histogram = cells[labels] = Histogram(_HISTOGRAMS[name][1])
-        histogram.observe(value)
+        self._histogram(name, self._bounded(labels)).observe(value)
 
-    def observe_run(self, rows: int, queued_s: list[float], compute_s: float) -> None:
-        """Count a run of the batching session; a `serving.batching.Observe`."""
+    def observe_task(self, rows: int) -> None:
+        """Count a request that the batching session takes."""
+        self.observe("batching_session:input_batch_size", rows)
+
+    def observe_run(self, rows: int, executed_rows: int, queued_s: list[float]) -> None:
+        """Count a run of the batching session, filled up to `executed_rows`."""
         self.count("batching_session:wrapped_run_count")
-        self.observe("batching_session:processed_batch_size", rows)
+        self.observe("batching_session:processed_batch_size", executed_rows)
+        self._histogram("batching_session:padding_size", (str(executed_rows),)).observe(executed_rows - rows)
         for waited_s in queued_s:
             self.observe("batching_session:queuing_latency", waited_s * 1e6)
 
     def page(self) -> bytes:
         """The Prometheus page."""
         return ("\n".join(self._lines()) + "\n").encode("utf-8", "replace")
+
+    def _histogram(self, name: str, labels: tuple[str, ...]) -> Histogram:
+        cells = self._histograms[name]
+        histogram = cells.get(labels)
+        if histogram is None:
+            histogram = cells[labels] = Histogram(_HISTOGRAMS[name][1])
+        return histogram
 
     def _bounded(self, labels: tuple[str, ...]) -> tuple[str, ...]:
         if not labels or labels[0] in self._names:

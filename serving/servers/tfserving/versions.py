@@ -11,7 +11,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from serving.servers.tfserving.model_configs import ModelConfig, label_refusal
@@ -68,6 +68,7 @@ class Library:
         self._unavailable_labels = unavailable_labels
         self._loaders = ThreadPoolExecutor(max(1, load_threads), "load")
         self._unloads: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     # what requests ask
 
@@ -88,13 +89,15 @@ class Library:
     def states(self, name: str, version: int | None = None) -> list[Version]:
         """The versions of a model, newest first, or the one asked for; raises Status."""
         model = self.models.get(name)
-        if version is not None:
-            if model is None or version not in model.versions:
-                raise Status("NOT_FOUND", f"Could not find version {version} of model {name}")
-            return [model.versions[version]]
+        if version is not None and (model is None or version not in model.versions):
+            raise Status("NOT_FOUND", f"Could not find version {version} of model {name}")
         if model is None or not model.versions:
             raise Status("NOT_FOUND", f"Could not find any versions of model {name}")
-        return [model.versions[number] for number in sorted(model.versions, reverse=True)]
+        numbers = sorted(model.versions, reverse=True) if version is None else [version]
+        found = [model.versions[number] for number in numbers]
+        if self._closed:  # not ready any more, while what still comes is answered
+            found = [replace(one, state=UNLOADING) if one.state == AVAILABLE else one for one in found]
+        return found
 
     # what configuration and the file system ask
 
@@ -147,7 +150,8 @@ class Library:
         return None
 
     def close(self) -> None:
-        """Stop loading; what is loaded stays until the process ends."""
+        """Stop loading, and say that everything is about to go; what is loaded answers until the process ends."""
+        self._closed = True
         for model in self.models.values():
             for version in model.versions.values():
                 if version.task is not None:

@@ -178,12 +178,16 @@ class TensorHandler:
 
     @staticmethod
     def _refuse(context: Any, index: int, reason: str, batch: int) -> str:
-        """Refuse one request; alone in its batch by the exception, the only way that gRPC tells as an error."""
-        if batch == 1:
+        """Refuse one request, in the words of TorchServe's API and of the Open Inference Protocol.
+
+        Over gRPC, which has no Host, only an exception is told as an error, and it takes the whole batch.
+        """
+        headers = {name.lower() for name in context.get_all_request_header(index) or {}}
+        if batch == 1 and headers.isdisjoint(("host", "content-length")):
             raise PredictionException(reason, 400)
         context.set_response_status(code=400, phrase="Bad Request", idx=index)
         context.set_response_content_type(index, "application/json")
-        return json.dumps({"code": 400, "type": "BadRequestException", "message": reason})
+        return json.dumps({"code": 400, "type": "BadRequestException", "message": reason, "error": reason})
 
 
 def _read_json(body: bytes | bytearray) -> Any:

@@ -14,6 +14,7 @@ from collections import Counter
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -154,6 +155,11 @@ def fuzz(share: float) -> Any:
     return settings(max_examples=examples, deadline=None, database=None, suppress_health_check=quiet)
 
 
+def memory_mb(oip: Any) -> int:
+    """The server's resident memory."""
+    return int(psutil.Process(oip.running.pid).memory_info().rss // 10**6)
+
+
 @pytest.fixture(scope="module")
 def neighbour(oip: Any) -> Any:
     """A client whose right requests must be answered rightly all the while."""
@@ -167,9 +173,12 @@ def neighbour(oip: Any) -> Any:
         assert answer.startswith(b"HTTP/1.1 200 OK")
         assert b'"data":[2.0,4.0,6.0,8.0]' in answer
 
+    check()  # a connection that says nothing is closed
+    before = memory_mb(oip)
     yield check
     client.close()
-    print(f"\nfuzz: {sum(SEEN.values())} requests: {dict(sorted(SEEN.items()))}")
+    memory = f"MB {before} before, {memory_mb(oip)} after"
+    print(f"\nfuzz: {sum(SEEN.values())} requests: {dict(sorted(SEEN.items()))}; {memory}")
 
 
 def exchange(port: int, whole: bytes) -> bytes:

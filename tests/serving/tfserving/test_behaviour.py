@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -182,6 +183,27 @@ def test_metrics_have_the_genuine_names(batched: Any) -> None:
     assert f'{latency}"18"}}' in text
     assert f'{latency}"+Inf"}} {buckets[-1]}\n' in text
     assert ":tensorflow:serving:batching_session:queuing_latency_count{} " in text
+    assert ":tensorflow:serving:batching_session:input_batch_size_count{} " in text
+    assert re.search(r'batching_session:padding_size_sum\{execution_batch_size="2"\} [1-9]', text)
+
+
+def counted(running: Any, model: str) -> Counter[str]:
+    """Requests of a model by status, as the metrics have them."""
+    pattern = rb'request_count\{model_name="%s",status="(\w+)"\} (\d+)' % model.encode()
+    return Counter({status.decode(): int(count) for status, count in re.findall(pattern, running.get(METRICS)[1])})
+
+
+def test_refusals_are_counted_as_the_genuine_server_does(batched: Any) -> None:
+    before, nameless = counted(batched, "odd"), counted(batched, "")
+    assert batched.get("/v1/models/odd/versions/9")[0] == 404
+    assert batched.post(ODD, b"{")[0] == 400
+    assert batched.get("/v1/models/")[0] == 400
+    with grpc.insecure_channel(f"127.0.0.1:{batched.grpc}") as channel:
+        for method in ("Predict", "GetModelMetadata"):  # the latter is not counted
+            with pytest.raises(grpc.RpcError):
+                channel.unary_unary(f"/tensorflow.serving.PredictionService/{method}")(b"\n\x05\n\x03odd", timeout=10)
+    assert counted(batched, "odd") - before == {"NOT_FOUND": 1, "INVALID_ARGUMENT": 2}
+    assert counted(batched, "") - nameless == {"INVALID_ARGUMENT": 1}
 
 
 @pytest.mark.parametrize(
@@ -229,6 +251,16 @@ def test_head_keeps_the_connection_in_step(embedded: Any) -> None:
             assert stream.readline().startswith(b"HTTP/1.1 400")
             http.client.parse_headers(stream)
             assert read_answer(stream)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("digits", "status"), [("9" * 5000, 400), ("0" * 5000 + "123", 200), (str(2**63), 400), (str(2**63 - 1), 404)]
+)
+def test_a_version_of_any_length_is_read_or_refused(embedded: Any, digits: str, status: int) -> None:
+    got, body = embedded.get(f"/v1/models/half_plus_two/versions/{digits}")
+    assert got == status
+    if status == 400:
+        assert json.loads(body)["error"] == f"Failed to convert version: {digits} to numeric."
 
 
 @pytest.mark.parametrize("target", ["/v1/models/%zz", "/v1/models/\x7f"])

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -149,12 +150,19 @@ class Line:
             self._socket = None
 
 
+def memory_mb(embedded: Any) -> int:
+    """The server's resident memory."""
+    return int(psutil.Process(embedded.process.pid).memory_info().rss // 10**6)
+
+
 @pytest.fixture(scope="module")
 def line(embedded: Any) -> Iterator[Line]:
     line = Line(embedded.rest)
+    before = memory_mb(embedded)
     yield line
     line.close()
-    print(f"answers: {dict(statuses)}")
+    memory = f"MB {before} before, {memory_mb(embedded)} after"
+    print(f"\nfuzz: {sum(statuses.values())} requests: {dict(statuses)}; {memory}")
 
 
 @LONG
