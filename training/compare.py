@@ -210,7 +210,9 @@ def median(rows: list[dict[str, Any]], name: str) -> float | None:
 
 def medians_of(inference: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per framework, mode and batch size."""
-    keys = list(dict.fromkeys((row["framework"], row["mode"], row["batch_size"]) for row in inference))
+    order = [(framework, mode) for framework, modes in INFERENCE_MODES.items() for mode in modes]
+    found = {(row["framework"], row["mode"], row["batch_size"]) for row in inference}
+    keys = sorted(found, key=lambda key: (order.index(key[:2]), key[2]))
     rows = []
     for key in keys:
         own = [row for row in inference if (row["framework"], row["mode"], row["batch_size"]) == key]
