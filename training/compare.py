@@ -74,6 +74,9 @@ def main(argv: list[str] | None = None) -> int:
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"interrupted: what was measured is in {shown(RESULT)}", file=sys.stderr)
+        return 130
     if not given.no_publish:
         write_whole(PUBLISHED, to_json(result).encode())
     print(table(result))

@@ -19,6 +19,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # idle threads sleep; read when torch loads its OpenMP
+
 import numpy as np
 import torch
 from torch import distributed, nn
