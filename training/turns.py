@@ -68,6 +68,7 @@ async def answer(process: Process, framework: str, mode: str) -> Row:
     """The next line of a process; raises StageError with its last words where there is none."""
     while line := await process.stdout.readline():  # type: ignore[union-attr]
         if line.startswith(b"{"):
-            return {"framework": framework, "mode": mode} | json.loads(line)
+            row: Row = {"framework": framework, "mode": mode} | json.loads(line)
+            return row
     said = (await process.stderr.read()).decode(errors="replace").strip().splitlines()  # type: ignore[union-attr]
     raise StageError(f"{framework} {mode} failed: {said[-1] if said else 'it said nothing'}")
