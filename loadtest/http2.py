@@ -7,15 +7,11 @@ would be what is measured. A test holds that both get the same answers. Source: 
 
 from __future__ import annotations
 
-from hpack import Decoder, HPACKError
-
-from loadtest import wire
 from loadtest.http1 import Opener, Socket, has_unread, open_plain
-from loadtest.wire import Answer, BrokenAnswerError, UnprocessedError, frame
-
-WINDOW_LIMIT = 2**31 - 1
-KNOWN_BLOCKS = 256
-REFUSED_STREAM = 7
+from loadtest.wire import Answer, BrokenAnswerError, UnprocessedError
+from serving import http2_frames as h2
+from serving.http2_frames import WINDOW_LIMIT, frame
+from serving.http2_headers import HeaderDecoder, HPACKError
 
 
 class GrpcConnection:
@@ -30,8 +26,7 @@ class GrpcConnection:
     def connect(self) -> None:
         """Open the connection and exchange the settings, so that their cost falls outside of the clock."""
         self.sock = self.opened(self.address, self.timeout_s)
-        self.decoder = Decoder()
-        self.known_blocks: dict[bytes, list[tuple[str, str]]] = {}
+        self.decoder = HeaderDecoder(list)
         self.waiting = bytearray()
         self.stream = -1
         self.going_away = False
@@ -41,8 +36,8 @@ class GrpcConnection:
         self.settled = False
         no_push = (2).to_bytes(2, "big") + (0).to_bytes(4, "big")
         window = (4).to_bytes(2, "big") + WINDOW_LIMIT.to_bytes(4, "big")
-        opened = frame(wire.WINDOW_UPDATE, 0, 0, (WINDOW_LIMIT - 65_535).to_bytes(4, "big"))
-        self.sock.sendall(wire.CLIENT_PREFACE + frame(wire.SETTINGS, 0, 0, no_push + window) + opened)
+        opened = frame(h2.WINDOW_UPDATE, 0, 0, (WINDOW_LIMIT - 65_535).to_bytes(4, "big"))
+        self.sock.sendall(h2.CLIENT_PREFACE + frame(h2.SETTINGS, 0, 0, no_push + window) + opened)
         while not self.settled:
             self._take_frame()
 
@@ -123,9 +118,9 @@ class GrpcConnection:
         kind, flags, stream = waiting[3], waiting[4], int.from_bytes(waiting[5:9], "big") & WINDOW_LIMIT
         payload = bytes(waiting[9 : 9 + size])
         del waiting[: 9 + size]
-        if kind == wire.DATA:
+        if kind == h2.DATA:
             self._take_data(flags, stream, payload)
-        elif kind == wire.HEADERS:
+        elif kind == h2.HEADERS:
             self._take_headers(flags, stream, payload)
         else:
             self._take_control(kind, flags, stream, payload)
@@ -140,73 +135,55 @@ class GrpcConnection:
     def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
         self.received += len(payload)
         if self.received > WINDOW_LIMIT // 2:
-            self._send(frame(wire.WINDOW_UPDATE, 0, 0, self.received.to_bytes(4, "big")))
+            self._send(frame(h2.WINDOW_UPDATE, 0, 0, self.received.to_bytes(4, "big")))
             self.received = 0
         if stream == self.stream:
-            self.body += payload[1 : len(payload) - payload[0]] if flags & wire.PADDED else payload
-            self.ended = bool(flags & wire.END_STREAM)
+            self.body += payload[1 : len(payload) - payload[0]] if flags & h2.PADDED else payload
+            self.ended = bool(flags & h2.END_STREAM)
 
     def _take_headers(self, flags: int, stream: int, payload: bytes) -> None:
-        if flags & wire.PADDED:
+        if flags & h2.PADDED:
             payload = payload[1 : len(payload) - payload[0]]
-        if flags & wire.PRIORITY:
+        if flags & h2.PRIORITY:
             payload = payload[5:]
-        while not flags & wire.END_HEADERS:
+        while not flags & h2.END_HEADERS:
             while len(self.waiting) < 9 or len(self.waiting) < 9 + int.from_bytes(self.waiting[:3], "big"):
                 self._receive()
             size = int.from_bytes(self.waiting[:3], "big")
-            if self.waiting[3] != wire.CONTINUATION:
+            if self.waiting[3] != h2.CONTINUATION:
                 raise BrokenAnswerError("a header block was not continued")
-            flags |= self.waiting[4] & wire.END_HEADERS
+            flags |= self.waiting[4] & h2.END_HEADERS
             payload += bytes(self.waiting[9 : 9 + size])
             del self.waiting[: 9 + size]
-        fields = self._decode(payload)
-        if stream == self.stream:
-            self.headers += fields
-            self.ended = bool(flags & wire.END_STREAM)
-
-    def _decode(self, block: bytes) -> list[tuple[str, str]]:
-        """Decode a header block. One that left the decoder's table as it was means the same until the table changes."""
-        if (known := self.known_blocks.get(block)) is not None:
-            return known
-        newest, size = self._table_state()
         try:
-            fields = [(str(name), str(value)) for name, value in self.decoder.decode(block)]
+            fields = self.decoder.decode(payload)
         except HPACKError as error:
             raise BrokenAnswerError(f"a header block that can't be read: {error}") from None
-        newest_now, size_now = self._table_state()
-        if newest_now is not newest or size_now != size or len(self.known_blocks) >= KNOWN_BLOCKS:
-            self.known_blocks.clear()
-        else:
-            self.known_blocks[block] = fields
-        return fields
-
-    def _table_state(self) -> tuple[object, int]:
-        """The newest entry and the size: the same before and after a block that entered nothing and resized nothing."""
-        table = self.decoder.header_table
-        return (table.dynamic_entries[0] if table.dynamic_entries else None), table.maxsize
+        if stream == self.stream:
+            self.headers += fields
+            self.ended = bool(flags & h2.END_STREAM)
 
     def _take_control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if kind == wire.SETTINGS and not flags & wire.ACK:
+        if kind == h2.SETTINGS and not flags & h2.ACK:
             for at in range(0, len(payload), 6):
                 if int.from_bytes(payload[at : at + 2], "big") == 4:
                     size = int.from_bytes(payload[at + 2 : at + 6], "big")
                     self.stream_window += size - self.initial_window
                     self.initial_window = size
             self.settled = True
-            self._send(frame(wire.SETTINGS, wire.ACK, 0, b""))
-        elif kind == wire.PING and not flags & wire.ACK:
-            self._send(frame(wire.PING, wire.ACK, 0, payload))
-        elif kind == wire.WINDOW_UPDATE:
+            self._send(frame(h2.SETTINGS, h2.ACK, 0, b""))
+        elif kind == h2.PING and not flags & h2.ACK:
+            self._send(frame(h2.PING, h2.ACK, 0, payload))
+        elif kind == h2.WINDOW_UPDATE:
             if stream == 0:
                 self.send_window += int.from_bytes(payload, "big")
             elif stream == self.stream:
                 self.stream_window += int.from_bytes(payload, "big")
-        elif kind == wire.RST_STREAM and stream == self.stream:
+        elif kind == h2.RST_STREAM and stream == self.stream:
             code = int.from_bytes(payload, "big")
-            refused = UnprocessedError if code == REFUSED_STREAM else BrokenAnswerError
+            refused = UnprocessedError if code == h2.REFUSED_STREAM else BrokenAnswerError
             raise refused(f"the server reset the stream, code {code}")
-        elif kind == wire.GOAWAY:
+        elif kind == h2.GOAWAY:
             self.going_away = True
             if int.from_bytes(payload[:4], "big") & WINDOW_LIMIT < self.stream:
                 raise UnprocessedError(f"the server went away, code {int.from_bytes(payload[4:8], 'big')}")

@@ -17,7 +17,8 @@ import numpy as np
 
 from loadtest.quick_socket import QuickSocket
 from loadtest.target import Connection, Target
-from loadtest.wire import Answer, BrokenAnswerError, literal_headers
+from loadtest.wire import Answer, BrokenAnswerError
+from serving.http2_frames import literal_headers
 
 PIECE_S = 0.25
 QUESTION = {"x-server-timing": "1"}

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from loadtest.wire import CLIENT_PREFACE, DATA, HEADERS, PING, SETTINGS, WINDOW_UPDATE, frame, literal_headers
+from serving.http2_frames import CLIENT_PREFACE, DATA, HEADERS, PING, SETTINGS, WINDOW_UPDATE, frame, literal_headers
 
 
 @dataclass

@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         self._rest = data[used:]
         if not self._rest and self._block is None and self._greeted:
             self._limit_s = NEVER
-        elif self._limit_s == NEVER:
+        elif used or self._limit_s == NEVER:  # a frame has begun to come
             self._limit_s = self.heard_s + self.shared.limits.body_timeout_s
         if self._leaving:
             self.leave_if_idle()
