@@ -1,40 +1,37 @@
 """Who takes part in the servers' benchmark, how each is started, and what it is asked.
 
-Everybody serves the same artifact with one thread. What isn't ours runs in a virtual environment of its own below
-`artifacts/bench/`, made on first use from the pinned requirements here.
+Everybody serves the same artifact with one thread, batching as its documentation recommends. What isn't ours runs in a
+virtual environment of its own, see `loadtest.bench_venvs`.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import orjson
 
-from contract import ARTIFACTS, MODEL_REPOSITORY, ROOT, Manifest, StageError
-from export.format import find_format
+from contract import MODEL_REPOSITORY, ROOT, Manifest
 from loadtest.bench_load import Plan
+from loadtest.bench_venvs import HERE, VENVS
 from loadtest.wire import http1_request
-from serving.launcher import start
 from serving.oip_client import GRPC_PATH
 from serving.repository import Samples
 from serving.server import Call, Launch, Settings, find_server
 
-HERE = Path(__file__).parent / "contenders"
-VENVS = ARTIFACTS / "bench"
-REQUIREMENTS = {
-    "litserve": ("litserve==0.2.19", "onnxruntime==1.32.0"),
-    "mlserver": ("mlserver==1.7.1", "onnxruntime==1.32.0"),
-    "bentoml": ("bentoml==1.4.39", "onnxruntime==1.32.0"),
-}
 BENTO_ARGV = ("bentoml", "serve", "bentoml_app:Model", "--host", "127.0.0.1", "--port", "{rest}")
 PROTOCOL = {"json": "rest", "binary": "rest-binary", "grpc": "grpc"}
 ARTIFACT = "pytorch-onnx"
 SAMPLES = 64
+CONNECTIONS = (1, 8, 32)
+VERSIONS = 8
+IDLE_CONNECTIONS = 2000
+ALL = ("json", "binary", "grpc")
 
 
 @dataclass(frozen=True)
@@ -53,23 +50,33 @@ class Contender:
     ready_port: str = "rest"
     is_ready: Callable[[int, bytes], bool] = lambda status, _: status == 200
     ports: tuple[str, ...] = ("rest", "grpc")
+    batching: str = "what has arrived, at most 32"
+    """Its setting, for the reader."""
     venv: str | None = None
-    checked: bool = field(default=True)
+    checked: bool = True
     """Whether answers are predictions; an echo's are not."""
+    connections: tuple[int, ...] = CONNECTIONS
+    wrk: tuple[str, ...] = ()
+    """Payloads that wrk sends as well, with 8 and 32 connections."""
+    cores: int = 1
+    idle_connections: int = 0
+    """Kept open beside those that are measured."""
 
 
 def make_plan(contender: Contender, payload: str, samples: Samples) -> Plan:
     """The requests for one sample each, and what is expected: the trained model's answer."""
     expected = next(iter(samples.expected[contender.artifact].values()))[:SAMPLES].astype(np.float32)
+    expected = expected if contender.checked else expected[:0]
     calls = [contender.call(payload, samples.take([index])) for index in range(SAMPLES)]
     if payload == "grpc":
-        return Plan([call.body for call in calls], expected, payload, GRPC_PATH)
+        return Plan([call.body for call in calls], expected, payload, calls[0].path)
     requests = [http1_request(call.path, call.headers, call.body, "127.0.0.1") for call in calls]
     return Plan(requests, expected, payload)
 
 
 def hosted(name: str, artifact: str, payloads: tuple[str, ...], settings: Settings, label: str = "") -> Contender:
     """A server of the registry."""
+    batching = f"at most {settings.max_batch_size}, {settings.max_queue_delay_us} µs"
     server = find_server(name)
     manifest = Manifest.read(MODEL_REPOSITORY / artifact, "make export")
 
@@ -81,7 +88,16 @@ def hosted(name: str, artifact: str, payloads: tuple[str, ...], settings: Settin
 
     ready = server.ready_call(artifact).path
     return Contender(
-        label or name, launch, payloads, call, artifact, ready, server.ready_port, server.is_ready, tuple(server.ports)
+        label or name,
+        launch,
+        payloads,
+        call,
+        artifact,
+        ready,
+        server.ready_port,
+        server.is_ready,
+        tuple(server.ports),
+        batching if settings.max_batch_size > 1 else "none",
     )
 
 
@@ -115,44 +131,94 @@ def _in_venv(name: str, *argv: str, **env: str) -> Callable[[Mapping[str, int], 
             settings = {"host": "127.0.0.1", "http_port": ports["rest"], "grpc_port": ports["grpc"]}
             settings |= {"metrics_port": ports["metrics"], "parallel_workers": 0}
             (folder / "settings.json").write_bytes(orjson.dumps(settings))
-            for file in (HERE / "mlserver_model").iterdir():
-                (folder / file.name).write_bytes(file.read_bytes())
+            for file in (HERE / "mlserver_model").glob("*.*"):
+                shutil.copy(file, folder)
         path = {"PATH": f"{VENVS / name / 'bin'}:/usr/bin:/bin", **env, "OMP_NUM_THREADS": "1"}
         return Launch((str(VENVS / name / "bin" / program[0]), *program[1:]), path, HERE)
 
     return launch
 
 
+def _with_versions(ours: Contender, count: int) -> Callable[[Mapping[str, int], Path], Launch]:
+    """Ours over a repository that has the artifact `count` times, all of them served."""
+
+    def launch(ports: Mapping[str, int], folder: Path) -> Launch:
+        repository, source = folder / "repository", MODEL_REPOSITORY.resolve() / ARTIFACT
+        for version in range(1, count + 1):
+            shutil.copytree(source / "1", repository / ARTIFACT / str(version))
+        shutil.copy(source / "manifest.json", repository / ARTIFACT)
+        plain = ours.launch(ports, folder)
+        argv = [str(repository) if word == str(MODEL_REPOSITORY) else word for word in plain.argv]
+        return replace(plain, argv=(*argv, "--versions", "0"))
+
+    return launch
+
+
 def contenders() -> dict[str, Contender]:
     """Everybody, ours and the yardsticks first."""
+    version = str(MODEL_REPOSITORY.resolve() / ARTIFACT / "1")
+    by_name = [*_ours(version), *_others(f"{version}/model.onnx")]
+    return {contender.name: contender for contender in by_name}
+
+
+def _ours(version: str) -> list[Contender]:
     one = Settings(threads=1, workers=1)
-    version = MODEL_REPOSITORY / ARTIFACT / "1"
-    model = str(version / "model.onnx")
-    everybody = [
-        hosted("onnxruntime", ARTIFACT, ("json", "binary", "grpc"), one, "ours"),
-        Contender("ceiling", _module("ceiling", "rest", str(version), "onnx"), ("json", "binary"), _oip_call),
-        Contender("uvicorn", _module("asgi_ceiling", "rest", str(version), "onnx"), ("binary",), _oip_call),
+    ours = replace(hosted("onnxruntime", ARTIFACT, ALL, one, "ours"), wrk=("json", "binary"))
+    two = hosted("onnxruntime", ARTIFACT, ("binary",), Settings(threads=1, workers=2), "ours-2-workers")
+    variant = replace(ours, payloads=("binary",), connections=(32,), wrk=())
+    echo = _module("grpc_echo", "grpc", GRPC_PATH)
+    bare, asgi = (_module(name, "rest", version, "onnx") for name in ("ceiling", "asgi_ceiling"))
+    plain = Settings(threads=1, workers=1, max_batch_size=1)
+    tensorflow = partial(hosted, "tfserving", "tensorflow-savedmodel", ("json", "grpc"))
+    return [
+        ours,
+        Contender("ceiling", bare, ("json", "binary"), _oip_call, wrk=("json", "binary")),
+        Contender("uvicorn", asgi, ("binary",), _oip_call),
+        Contender("grpc-echo", echo, ("grpc",), _oip_call, ready_path="", batching="none", checked=False),
+        replace(variant, name="ours-1-worker", wrk=("binary",)),
+        replace(two, connections=(32,), wrk=("binary",), cores=2),
+        replace(variant, name=f"ours-{VERSIONS}-versions", launch=_with_versions(ours, VERSIONS)),
+        replace(variant, name=f"ours-{IDLE_CONNECTIONS}-idle", idle_connections=IDLE_CONNECTIONS),
+        hosted("tflite", "tensorflow-tflite", ALL, one),
+        replace(tensorflow(plain), wrk=("json",)),
+        replace(tensorflow(one, "tfserving-batching"), wrk=("json",)),
+    ]
+
+
+def _others(model: str) -> list[Contender]:
+    thousand = Settings(threads=1, workers=1, max_queue_delay_us=1000)
+    lit = ("python", str(HERE / "litserve_app.py"), "{rest}", model)
+    triton = ("python", str(HERE / "pytriton_app.py"), "{rest}", "{grpc}", "{metrics}", model, ARTIFACT, "{folder}")
+    three = ("rest", "grpc", "metrics")
+    return [
+        hosted("torchserve", "pytorch-torchscript", ALL, thousand),
         Contender(
-            "grpc-echo", _module("grpc_echo", "grpc", GRPC_PATH), ("grpc",), _oip_call, ready_path="", checked=False
+            "pytriton",
+            _in_venv("pytriton", *triton),
+            ALL,
+            _oip_call,
+            ready_path=f"/v2/models/{ARTIFACT}/ready",
+            ports=three,
+            batching="dynamic batcher, at most 32, 0 µs",
+            venv="pytriton",
         ),
-        hosted("tflite", "tensorflow-tflite", ("json", "binary", "grpc"), one),
-        hosted("tfserving", "tensorflow-savedmodel", ("json",), one),
-        hosted("torchserve", "pytorch-torchscript", ("json",), one),
         Contender(
             "litserve",
-            _in_venv("litserve", "python", str(HERE / "litserve_app.py"), "{rest}", model),
+            _in_venv("litserve", *lit),
             ("json",),
             _lit_call,
             ready_path="/health",
+            batching="at most 32, 1000 µs",
             venv="litserve",
         ),
         Contender(
             "mlserver",
             _in_venv("mlserver", "mlserver", "start", "{folder}", MODEL=model),
-            ("json",),
+            ("json", "grpc"),
             _oip_call,
             ready_path="/v2/health/ready",
-            ports=("rest", "grpc", "metrics"),
+            ports=three,
+            batching="adaptive, at most 32, 1000 µs",
             venv="mlserver",
         ),
         Contender(
@@ -161,39 +227,7 @@ def contenders() -> dict[str, Contender]:
             ("json",),
             _bento_call,
             ready_path="/readyz",
+            batching="adaptive, at most 32, 1000 ms",
             venv="bentoml",
         ),
     ]
-    return {contender.name: contender for contender in everybody}
-
-
-def prepare(contender: Contender) -> None:
-    """Make the virtual environment of a contender that needs one; raises StageError where that fails."""
-    if contender.venv is None or (VENVS / contender.venv / "made").is_file():
-        return
-    folder = VENVS / contender.venv
-    print(f"installing {' '.join(REQUIREMENTS[contender.venv])} into {folder}", file=sys.stderr)
-    steps = (
-        (sys.executable, "-m", "venv", str(folder)),
-        (str(folder / "bin/pip"), "install", "-q", *REQUIREMENTS[contender.venv]),
-    )
-    for step in steps:
-        running = start(Launch(step), log=VENVS / f"{contender.venv}.log")
-        if running.process.wait():
-            raise StageError(f"{contender.name} could not be installed:\n{running.last_lines()}")
-    (folder / "made").touch()
-
-
-def in_process(batch_sizes: tuple[int, ...], samples: Samples, seconds: float) -> dict[str, float]:
-    """Samples per second of the runtime alone, without any server, by batch size."""
-    loaded = find_format("onnx").load(MODEL_REPOSITORY / ARTIFACT / "1", 1)
-    rates: dict[str, float] = {}
-    for rows in batch_sizes:
-        batch = samples.take(list(range(rows)))
-        loaded.run(batch)
-        runs, began_s = 0, time.perf_counter()
-        while time.perf_counter() - began_s < seconds:
-            loaded.run(batch)
-            runs += 1
-        rates[str(rows)] = rows * runs / (time.perf_counter() - began_s)
-    return rates

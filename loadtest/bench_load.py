@@ -1,8 +1,9 @@
-"""A lean closed-loop load generator over raw sockets: every answer checked, latencies in microseconds.
+"""A lean closed-loop load generator: every answer checked, latencies in microseconds.
 
 Used by the servers' benchmark, where a Locust user would be slower than what it measures. One process, one epoll loop,
-`connections` clients that each send the next request when the answer to the last one has come. Reads requests from a
-pickle-free file (`Plan.write`); prints one JSON object.
+`connections` clients that each send the next request when the answer to the last one has come. The answers are kept
+with their number and checked when the clock has stopped. Reads requests from a pickle-free file (`Plan.write`); prints
+one JSON object.
 
     python -m loadtest.bench_load <plan.npz> --port N --connections 32 --seconds 3
 """
@@ -12,21 +13,26 @@ from __future__ import annotations
 import argparse
 import json
 import select
-import socket
 import sys
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from greenlet import getcurrent, greenlet
 
-from loadtest.bench_http2 import Http2Client
+from loadtest.http1 import Http1Connection, open_plain
+from loadtest.http2 import GrpcConnection
+from loadtest.wire import BrokenAnswerError, grpc_request
 
+HOST = "127.0.0.1"
 TIMEOUT_S = 10.0
 TOLERANCE = 1e-4
+Numbers = Callable[[bytes], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Plan:
     requests: list[bytes]
     """HTTP/1.1 requests whole, or gRPC messages."""
     expected: np.ndarray
-    """FP32, one row per request."""
+    """FP32, one row per request; none: answers are not looked into."""
     payload: str
     """How the numbers are found in an answer: `json`, `binary` or `grpc`."""
     path: str = ""
@@ -58,132 +64,194 @@ class Plan:
             return cls(requests, file["expected"], str(file["payload"]), str(file["path"]))
 
 
-class HttpClient:
-    """One keep-alive HTTP/1.1 connection."""
+class Turns:
+    """Gives each client its turn when something has come for it."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._buffer = b""
+    def __init__(self) -> None:
+        self.hub = getcurrent()
+        self.poll = select.epoll()
+        self.clients: dict[int, greenlet] = {}
 
-    def send(self, request: bytes) -> None:
-        """Send a whole request."""
-        self.socket.sendall(request)
+    def open(self, address: tuple[str, int], timeout_s: float) -> TurnSocket:
+        """Connect a socket for the client whose turn it is."""
+        return TurnSocket(self, address, timeout_s)
 
-    def receive(self) -> tuple[int, bytes] | None:
-        """Read what there is: the status and body of an answer, or None where it isn't complete."""
-        data = self.socket.recv(262144)
-        if not data:
-            raise ConnectionError("the server closed the connection")
-        buffer = self._buffer + data if self._buffer else data
-        head, separator, rest = buffer.partition(b"\r\n\r\n")
-        body = self._body(head, rest) if separator else None
-        if body is None:
-            self._buffer = buffer
-            return None
-        self._buffer = b""
-        return int(head[9:12]), body
-
-    @staticmethod
-    def _body(head: bytes, body: bytes) -> bytes | None:
-        lower = head.lower()
-        start = lower.find(b"content-length:")
-        if start < 0:  # chunked
-            if not body.endswith(b"0\r\n\r\n"):
-                return None
-            parts = body.split(b"\r\n")
-            return b"".join(parts[1:-3:2])
-        end = lower.find(b"\r\n", start)
-        length = int(lower[start + 15 : end if end > 0 else None])
-        return body if len(body) >= length else None
+    def run(self, ends_s: float) -> None:
+        """Give turns until the clock shows `ends_s`; raises TimeoutError where nothing comes for long."""
+        clients, poll = self.clients, self.poll.poll
+        while time.perf_counter() < ends_s:
+            ready = poll(TIMEOUT_S)
+            if not ready:
+                raise TimeoutError(f"no answer in {TIMEOUT_S:.0f} s")
+            for fd, _ in ready:
+                clients[fd].switch()
 
 
-def checker(plan: Plan) -> Callable[[int, bytes], bool]:
-    """A function from a request's number and its answer's body to whether the answer is right."""
-    expected, columns = plan.expected, plan.expected.shape[1]
-    if plan.payload == "json":
-        import simdjson
+class TurnSocket:
+    """A connected socket whose `recv` lets the other clients go on until something has come."""
 
-        def numbers(body: bytes) -> np.ndarray:
-            found: Any = simdjson.Parser().parse(body)
-            while not (isinstance(found, simdjson.Array) and isinstance(found[0], (simdjson.Array, float, int))):
-                if isinstance(found, simdjson.Object):
-                    key = next((key for key in ("outputs", "predictions", "data") if key in found), next(iter(found)))
-                    found = found[key]
-                else:
-                    found = found[0]
-            return np.frombuffer(found.as_buffer(of_type="d"), np.float64)
+    unread = False
 
-    elif plan.payload == "binary":
+    def __init__(self, turns: Turns, address: tuple[str, int], timeout_s: float) -> None:
+        self._turns = turns
+        self._connected = open_plain(address, timeout_s)
+        self._connected.settimeout(None)  # or Python asks the kernel before each call whether it may
+        self._fd = self._connected.fileno()
+        turns.clients[self._fd] = getcurrent()
+        turns.poll.register(self._fd, select.EPOLLIN)
+        self.sendall = self._connected.sendall
 
-        def numbers(body: bytes) -> np.ndarray:
-            return np.frombuffer(body[-4 * columns :], np.float32)
-    else:
-        from serving import protos
+    def recv(self, size: int) -> bytes:
+        """What has come, at most `size` bytes, b"" at the end."""
+        self._turns.hub.switch()
+        return self._connected.recv(size)
 
-        response = protos.message("inference.ModelInferResponse")
+    def close(self) -> None:
+        """Close it."""
+        self._turns.poll.unregister(self._fd)
+        self._connected.close()
 
-        def numbers(body: bytes) -> np.ndarray:
-            return np.frombuffer(response.FromString(body).raw_output_contents[0], np.float32)
 
-    def is_right(index: int, body: bytes) -> bool:
+class Load:
+    """The clients' common count of requests, and what came back."""
+
+    def __init__(self, plan: Plan, port: int, began_s: float, ends_s: float) -> None:
+        self.plan, self.port = plan, port
+        self.began_s, self.ends_s = began_s, ends_s
+        self.number = self.failures = 0
+        self.latencies_s = array("d")
+        self.answers: Counter[tuple[int, bytes]] = Counter()
+
+    def client(self, turns: Turns) -> None:
+        """One connection's closed loop until the end; the warm-up's requests are not timed."""
+        connection: Any = Http1Connection(HOST, self.port, TIMEOUT_S, turns.open)
+        requests: list[Any] = self.plan.requests
+        good_status = 200
+        if self.plan.payload == "grpc":
+            connection = GrpcConnection(HOST, self.port, TIMEOUT_S, turns.open)
+            requests = [grpc_request(self.plan.path, {}, message, f"{HOST}:{self.port}") for message in requests]
+            good_status = 0
         try:
-            found = numbers(body)
-        except (ValueError, KeyError, TypeError, RuntimeError, IndexError, AttributeError):
-            return False
-        return found.size == columns and bool(np.abs(found - expected[index]).max() < TOLERANCE)
+            self._loop(connection, requests, good_status)
+        finally:
+            connection.close()
 
-    return is_right
-
-
-def run(plan: Plan, port: int, connections: int, seconds: float, warmup_s: float) -> dict[str, object]:
-    """Load the server; warm-up requests are checked, but neither counted nor timed."""
-    is_right = checker(plan)
-    make: Callable[[int], HttpClient | Http2Client] = HttpClient
-    if plan.payload == "grpc":
-        make = lambda p: Http2Client(p, plan.path)  # noqa: E731 - one of two makers
-    clients = {client.socket.fileno(): client for client in (make(port) for _ in range(connections))}
-    poll = select.epoll()
-    sent: dict[int, tuple[int, float]] = {}
-    number = failures = wrong = 0
-    latencies = array("d")
-    for fd, client in clients.items():
-        poll.register(fd, select.EPOLLIN)
-        client.send(plan.requests[number % len(plan.requests)])
-        sent[fd] = (number % len(plan.requests), time.perf_counter())
-        number += 1
-    began_s = time.perf_counter() + warmup_s
-    now_s = time.perf_counter()
-    while now_s < began_s + seconds:
-        ready = poll.poll(TIMEOUT_S)
-        if not ready:
-            raise TimeoutError(f"no answer in {TIMEOUT_S:.0f} s")
-        for fd, _ in ready:
-            answer = clients[fd].receive()
-            if answer is None:
-                continue
+    def _loop(self, connection: Any, requests: list[Any], good_status: int) -> None:
+        now_s = 0.0
+        while now_s < self.ends_s:
+            index = self.number % len(requests)
+            self.number += 1
+            sent_s = time.perf_counter()
+            try:
+                status, _, body = connection.exchange(requests[index])
+            except (OSError, BrokenAnswerError):
+                status = -1
             now_s = time.perf_counter()
-            index, sent_s = sent[fd]
-            following = number % len(plan.requests)
-            number += 1
-            clients[fd].send(plan.requests[following])
-            sent[fd] = (following, now_s)
-            good = answer[0] == 200
-            right = good and is_right(index, answer[1])
-            failures += not good
-            wrong += good and not right
-            if good and sent_s >= began_s:
-                latencies.append(now_s - sent_s)
-    took_s = now_s - began_s
-    quantiles = np.quantile(np.array(latencies), [0.5, 0.99]) * 1e3 if latencies else (float("nan"),) * 2
+            if status != good_status:
+                self.failures += 1
+                continue
+            self.answers[index, body] += 1
+            if sent_s >= self.began_s:
+                self.latencies_s.append(now_s - sent_s)
+
+    def wrong_answers(self) -> int:
+        """How many answers do not hold the numbers that were expected; equal ones are looked into once."""
+        if not self.plan.expected.size:
+            return 0
+        numbers = numbers_of(self.plan)
+        return sum(
+            count
+            for (index, body), count in self.answers.items()
+            if not _is_right(numbers, body, self.plan.expected[index])
+        )
+
+
+def run(plan: Plan, port: int, connections: int, seconds: float, warmup_s: float) -> dict[str, float]:
+    """Load the server for the warm-up and `seconds`; the warm-up's answers are checked, but neither counted nor timed.
+
+    Returns requests, failures, wrong_answers, requests_per_s, p50_ms, p99_ms (NaN where nothing was answered) and
+    generator_share, the share of a core that the generator took.
+    """
+    turns = Turns()
+    began_s = time.perf_counter() + warmup_s
+    load = Load(plan, port, began_s, began_s + seconds)
+    clients = [greenlet(load.client) for _ in range(connections)]
+    cpu_s, started_s = time.process_time(), time.perf_counter()
+    for client in clients:
+        client.switch(turns)
+    try:
+        turns.run(load.ends_s)
+        share = (time.process_time() - cpu_s) / (time.perf_counter() - started_s)
+    finally:
+        for client in clients:
+            client.throw()  # what is still under way is left, its connection closed
+        turns.poll.close()
+    latencies_ms = np.array(load.latencies_s) * 1e3
+    p50_ms, p99_ms = np.quantile(latencies_ms, [0.5, 0.99]) if latencies_ms.size else (float("nan"),) * 2
     return {
-        "requests": len(latencies),
-        "failures": failures,
-        "wrong_answers": wrong,
-        "requests_per_s": len(latencies) / took_s,
-        "p50_ms": float(quantiles[0]),
-        "p99_ms": float(quantiles[1]),
+        "requests": latencies_ms.size,
+        "failures": load.failures,
+        "wrong_answers": load.wrong_answers(),
+        "requests_per_s": latencies_ms.size / seconds,
+        "p50_ms": float(p50_ms),
+        "p99_ms": float(p99_ms),
+        "generator_share": share,
+        "answers": load.answers.total(),
     }
+
+
+def _is_right(numbers: Numbers, body: bytes, expected: np.ndarray) -> bool:
+    try:
+        found = numbers(body)
+    except (ValueError, KeyError, TypeError, RuntimeError, IndexError, AttributeError):
+        return False
+    return found.size == expected.size and bool(np.abs(found - expected).max() < TOLERANCE)
+
+
+def numbers_of(plan: Plan) -> Numbers:
+    """The function that finds the numbers in an answer's body; it raises where there are none."""
+    if plan.payload == "json":
+        return _json_numbers
+    if plan.payload == "grpc":
+        return _grpc_numbers(plan.path)
+    size = 4 * plan.expected.shape[1]
+    return lambda body: np.frombuffer(body[-size:], np.float32)
+
+
+def _json_numbers(body: bytes) -> np.ndarray:
+    found: Any = json.loads(body)
+    while not (isinstance(found, list) and isinstance(found[0], (list, float, int))):
+        if isinstance(found, dict):
+            key = next((key for key in ("outputs", "predictions", "data") if key in found), next(iter(found)))
+            found = found[key]
+        else:
+            found = found[0]
+    return np.asarray(found, np.float64).ravel()
+
+
+def _grpc_numbers(path: str) -> Numbers:
+    from serving import protos
+
+    def oip(answer: Any) -> np.ndarray:
+        if answer.raw_output_contents:
+            return np.frombuffer(answer.raw_output_contents[0], np.float32)
+        return np.array(answer.outputs[0].contents.fp32_contents)
+
+    def tensorflow(answer: Any) -> np.ndarray:
+        tensor = next(iter(answer.outputs.values()))
+        return np.frombuffer(tensor.tensor_content, np.float32) if tensor.tensor_content else np.array(tensor.float_val)
+
+    service = path.strip("/").partition("/")[0]
+    message, numbers = {
+        "inference.GRPCInferenceService": ("inference.ModelInferResponse", oip),
+        "tensorflow.serving.PredictionService": ("tensorflow.serving.PredictResponse", tensorflow),
+        "org.pytorch.serve.grpc.inference.InferenceAPIsService": (
+            "org.pytorch.serve.grpc.inference.PredictionResponse",
+            lambda answer: np.frombuffer(answer.prediction, np.float32),
+        ),
+    }[service]
+    answers = protos.message(message)
+    return lambda body: numbers(answers.FromString(body))
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ same ready-made requests and the same check. It prints `{"p50_ms", "p99_ms", "qu
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import queue
 import re
@@ -40,15 +41,13 @@ class Carrier:
         self.own = self.target.connection()
         self.own.connect()
 
-    def carry_here(self, samples: Any) -> None:
+    def carry_here(self, numbers: list[int], indices: list[int]) -> None:
         """Answer a query before returning: LoadGen has one out at a time."""
-        for sample in samples:
-            self._carry(self.own, sample.id, sample.index)
+        self._carry(self.own, numbers[0], indices[0])
 
-    def hand_on(self, samples: Any) -> None:
+    def hand_on(self, numbers: list[int], indices: list[int]) -> None:
         """Give a query to the next free thread: LoadGen goes on with its schedule."""
-        for sample in samples:
-            self.waiting.put((sample.id, sample.index))
+        self.waiting.put((numbers[0], indices[0]))
 
     def start(self, count: int) -> list[threading.Thread]:
         """Start the threads."""
@@ -78,16 +77,19 @@ def measure(endpoint: Endpoint, scenario: str, rate_rps: float, seconds: float, 
     carrier = Carrier(loadgen, target)
     alone = scenario == "single_stream"
     threads = [] if alone else carrier.start(THREADS)
-    sut = loadgen.ConstructSUT(carrier.carry_here if alone else carrier.hand_on, lambda: None)
+    sut = loadgen.ConstructFastSUT(carrier.carry_here if alone else carrier.hand_on, lambda: None)
     library = loadgen.ConstructQSL(len(target.requests), len(target.requests), lambda _: None, lambda _: None)
     folder.mkdir(parents=True, exist_ok=True)
     log = loadgen.LogSettings()
     log.log_output.outdir = str(folder)
     log.log_output.copy_summary_to_stdout = False
     log.enable_trace = False
+    gc.collect()
+    gc.disable()  # as our own generator does: a collection would stand still in the middle of somebody's latency
     loadgen.StartTestWithLogSettings(sut, library, _settings(loadgen, scenario, rate_rps, seconds), log)
+    gc.enable()
     loadgen.DestroyQSL(library)
-    loadgen.DestroySUT(sut)
+    loadgen.DestroyFastSUT(sut)
     for _ in threads:
         carrier.waiting.put(None)
     for thread in threads:

@@ -23,7 +23,14 @@ Report = Mapping[str, Any]
 Fields = Mapping[str, Any]
 NAMES = ("framework", "mode", "artifact", "workers", "batch_size")
 """Keys that say what a row is about: they come first, whatever the order in the file."""
+LEADING = ("speedup", "seconds_to_target", "images_per_s", "seconds_per_epoch", "latency_p50_ms", "samples_per_s")
+"""Figures that come before the others."""
 FIRST = ("modes", "distributed", "inference")
+CAPTIONS = {
+    "modes": "Training in every execution mode; reference is the loop that articles show",
+    "distributed": "Training on several processes, beside a single one",
+    "inference": "Inference in process, without a server",
+}
 REASONS = ("reason", "missing")
 PLAIN = ("verdicts", "headline")
 UNITS = (("_per_s", " per s"), ("_ms", ", ms"), ("_s", ", s"), ("_bytes", ""))
@@ -87,11 +94,12 @@ def _chart(report: Report) -> Html | None:
 
 def _table(name: str, rows: Sequence[Fields]) -> Table:
     present = dict.fromkeys(key for row in rows for key in row if _is_shown(key, rows))
-    keys = [*(key for key in NAMES if key in present), *(key for key in present if key not in NAMES)]
+    known = (*NAMES, *LEADING)
+    keys = [*(key for key in known if key in present), *(key for key in present if key not in known)]
     columns = tuple(Column(_title(key), any(_is_figure(row.get(key)) for row in rows)) for key in keys)
     heads = min(2, len(keys))
     cells = tuple(tuple(_cell(row, key, place == heads - 1) for place, key in enumerate(keys)) for row in rows)
-    return Table(f"modes-{name.replace('_', '-')}", _title(name), columns, cells, heads=heads)
+    return Table(f"modes-{name.replace('_', '-')}", CAPTIONS.get(name, _title(name)), columns, cells, heads=heads)
 
 
 def _is_shown(key: str, rows: Sequence[Fields]) -> bool:

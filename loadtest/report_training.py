@@ -41,7 +41,8 @@ def bounds_over_rounds(row: Fields, key: str) -> tuple[float, float] | None:
         return None
     if key == "latency_p50_ms" and all(isinstance(run, int | float) for run in runs):
         return mean_interval([float(run) for run in runs])
-    return mean_interval(_values(row, key))
+    values = _values(row, key)
+    return mean_interval(values) if len(set(values)) > 1 else None  # what is measured once stands in every round
 
 
 def _pairs(metric: Metric, rows: Sequence[Fields], count: int) -> list[dict[str, Any]]:

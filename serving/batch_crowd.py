@@ -1,7 +1,7 @@
 """How many requests come together: learned from the runs, so that a batch waits for a crowd and never for nobody.
 
-Clients that wait for their answers come back together, but over gRPC one by one, a fraction of a millisecond apart; a
-run that starts with the first of them costs as much as one for all.
+Clients that wait for their answers come back together, but one by one, a fraction of a millisecond apart; a run that
+starts with the first of them costs as much as one for all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Crowd:
         """Whether some of the crowd are not back yet and can still be expected."""
         if waiting >= self.size or time.perf_counter() - self.last_arrival_s > GAP_S:
             return False
-        os.sched_yield()  # to the threads that gRPC reads with
+        os.sched_yield()  # to a client on the same core
         return True
 
     def ran(self, requests: int) -> None:

@@ -40,13 +40,12 @@ class Outputs(dict[str, np.ndarray]):
 class Waiting:
     """One request in the queue."""
 
-    __slots__ = ("deadline_s", "future", "inputs", "off_loop", "rows", "submitted_s", "then")
+    __slots__ = ("deadline_s", "future", "inputs", "rows", "submitted_s", "then")
 
     def __init__(
         self, inputs: Tensors, rows: int, deadline_s: float | None, then: Callable[[Outputs], Any] | None
     ) -> None:
         self.inputs = inputs
-        self.off_loop = False
         self.rows = rows
         self.deadline_s = deadline_s
         self.then = then

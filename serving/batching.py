@@ -67,19 +67,16 @@ class Batcher:
         inputs: Tensors,
         deadline_s: float | None = None,
         then: Callable[[Outputs], Any] | None = None,
-        off_loop: bool = False,
     ) -> asyncio.Future[Any]:
         """Queue a request; the future gives its `Outputs`, or what `then` makes of them.
 
         `deadline_s` is a reading of `time.perf_counter()`. Raises QueueFull. A cancelled request, or one whose deadline
-        has passed, costs no run. `off_loop` has its run done in the thread even where runs are short: gRPC needs the
-        loop meanwhile, to read the next requests step by step.
+        has passed, costs no run.
         """
         if self._waiting >= self._max_waiting and not self._forget_cancelled():
             raise QueueFull(f"{self._waiting} requests wait already, the most that is allowed")
         rows = next((len(a) if a.ndim else 1 for a in inputs.values()), 1)
         waiting = Waiting(inputs, rows, deadline_s, then)
-        waiting.off_loop = off_loop
         key = tuple([(name, a.dtype.char, a.shape[1:]) for name, a in inputs.items()])
         queue = self._queues.get(key)
         if queue is None:
@@ -189,7 +186,7 @@ class Batcher:
         batch = self._take()
         if not batch:
             self._busy = False
-        elif self._in_thread or batch[0].off_loop or batch[0].rows > self._max_rows:  # the last: it may take long
+        elif self._in_thread or batch[0].rows > self._max_rows:  # the last: it may take long
             self._pool = self._pool or ThreadPoolExecutor(1, "model")
             self._pool.submit(self._compute_in_thread, loop, batch)
         else:

@@ -15,15 +15,13 @@ from typing import Any, cast
 import httptools
 
 from serving.http_exchange import NEVER, Exchange, Shared
+from serving.http_heads import NAMES, remember_name
 from serving.http_messages import Request, Response
 
 LINGER_S = 2.0
 """How long a refused client's further bytes are read and dropped, so that it can see the answer before the close."""
 CHUNK_FRAMING_BYTES = 32
 """Allowed for the size line of each chunk."""
-
-_NAMES: dict[bytes, str] = {}
-"""Header names seen, in lower case; bounded."""
 
 
 class Connection(asyncio.Protocol):
@@ -42,6 +40,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._body_bytes = self._head_bytes = self._overhead_bytes = 0
+        self._whole = b""  # what is being fed, where it began with a request
 
     # asyncio.Protocol
 
@@ -79,6 +78,15 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._ended:
             return  # nothing after a request that closes, or one that was refused, is looked at
+        if self._reading:
+            self._whole = b""
+        elif self.shared.held_bytes < self.shared.limits.held_bytes and (request := self.shared.heads.read(data)):
+            self.shared.held_bytes += len(request.body)
+            self._take(request, True, "1.1", len(request.body))
+            self._bound_pending()
+            return
+        else:
+            self._whole = data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -88,6 +96,9 @@ class Connection(asyncio.Protocol):
                 self._refuse(400, f"malformed HTTP request: {error}")
         if self._reading and not self._ended:
             self._check_partial(len(data))
+        self._bound_pending()
+
+    def _bound_pending(self) -> None:
         if len(self._pending) >= self.shared.limits.pipelined and not self._paused:
             self._paused = True
             self._transport.pause_reading()
@@ -107,8 +118,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value) + 4
         if self._in_headers:  # trailers are counted and dropped
-            key = _NAMES.get(name)
-            self._headers[key or _remember(name)] = value.decode("latin-1")
+            self._headers[NAMES.get(name) or remember_name(name)] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
@@ -147,7 +157,6 @@ class Connection(asyncio.Protocol):
         self._reading = False
         if self._ended:
             return
-        self.deadline = NEVER
         parser, body = self._parser, self._body
         request = Request(
             parser.get_method().decode("ascii"),
@@ -156,15 +165,21 @@ class Connection(asyncio.Protocol):
             body[0] if len(body) == 1 else b"".join(body),
             time.perf_counter(),
         )
-        exchange = Exchange(self, request, parser.should_keep_alive(), parser.get_http_version())
-        exchange.held_bytes, self._body_bytes = self._body_bytes, 0
-        self._ended = not exchange.keep_alive
-        self._answer(exchange, request)
+        keep_alive, version = parser.should_keep_alive(), parser.get_http_version()
+        if self._whole and keep_alive and version == "1.1":
+            self.shared.heads.learn(self._whole, request)
+        size, self._body_bytes, self._whole = self._body_bytes, 0, b""
+        self._take(request, keep_alive, version, size)
 
     # the answers
 
-    def _answer(self, exchange: Exchange, request: Request) -> None:
+    def _take(self, request: Request, keep_alive: bool, version: str, size: int) -> None:
+        """Answer a whole request, now or when its handler has one."""
         shared = self.shared
+        self.deadline = NEVER
+        self._ended = not keep_alive
+        exchange = Exchange(self, request, keep_alive, version)
+        exchange.held_bytes = size
         self._pending.append(exchange)
         try:
             answer: Response | Awaitable[Response]
@@ -280,10 +295,3 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
-
-
-def _remember(name: bytes) -> str:
-    key = name.decode("latin-1").lower()
-    if len(_NAMES) < 1000:
-        _NAMES[name] = key
-    return key

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from serving.http_heads import KnownHeads
 from serving.http_messages import Failed, Handler, Limits, Log, Malformed, Request, Response, encode
 
 NEVER = float("inf")
@@ -42,6 +43,7 @@ class Shared:
     held_bytes: int = 0
     draining: bool = False
     date: bytes = b""
+    heads: KnownHeads = field(default_factory=KnownHeads)
 
 
 class Exchange:

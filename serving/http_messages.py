@@ -61,6 +61,8 @@ class Limits:
     idle_timeout_s: float = 300.0
     """Between requests."""
     connections: int = 10_000
+    streams: int = 4096
+    """Calls of one gRPC connection that are under way together."""
     pipelined: int = 64
     """Unanswered requests of one connection after which no more are read from it."""
 
@@ -77,19 +79,32 @@ def failed_response(error: BaseException, request: Request) -> Response:
 
 def encode(response: Response, date: bytes, keep_alive: bool, version: str, head: bool) -> bytes:
     """The bytes of a response; `date` is a whole header line with its leading CRLF, `head` leaves the body out."""
-    parts = [_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} ".encode(), date]
-    if response.status >= 200 and response.status not in (204, 304):
-        length = len(response.body)
-        parts.append(f"\r\nContent-Type: {response.content_type}\r\nContent-Length: {length}".encode("latin-1"))
-    for name, value in response.headers:
+    key = (response.status, response.content_type, response.headers, len(response.body), keep_alive, version)
+    middle = _MIDDLES.get(key)
+    if middle is None:
+        if len(_MIDDLES) >= 256:
+            _MIDDLES.clear()
+        middle = _MIDDLES[key] = _encode_headers(*key)
+    status = _STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} ".encode()
+    if head or response.status in (204, 304):
+        return b"".join((status, date, middle))
+    return b"".join((status, date, middle, response.body))
+
+
+def _encode_headers(
+    status: int, content_type: str, headers: tuple[tuple[str, str], ...], length: int, keep_alive: bool, version: str
+) -> bytes:
+    """The header lines between the date and the body."""
+    parts = []
+    if status >= 200 and status not in (204, 304):
+        parts.append(f"\r\nContent-Type: {content_type}\r\nContent-Length: {length}".encode("latin-1"))
+    for name, value in headers:
         parts.append(f"\r\n{name}: {_one_line(value)}".encode("latin-1", "replace"))
     if not keep_alive:
         parts.append(b"\r\nConnection: close")
     elif version == "1.0":
         parts.append(b"\r\nConnection: keep-alive")
     parts.append(b"\r\n\r\n")
-    if not head and response.status not in (204, 304):
-        parts.append(response.body)
     return b"".join(parts)
 
 
@@ -99,3 +114,5 @@ def _one_line(value: str) -> str:
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 _STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request"
+_MIDDLES: dict[tuple[int, str, tuple[tuple[str, str], ...], int, bool, str], bytes] = {}
+"""Header lines that were encoded before; bounded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import stat
 from pathlib import Path
 
 from contract import StageError
@@ -22,6 +23,25 @@ def bound_socket(host: str, port: int, *, shared: bool) -> socket.socket:
     except OSError as error:
         bound.close()
         raise StageError(f"can't listen on {host}:{port}: {error.strerror}: choose another port") from None
+    return bound
+
+
+def bound_unix_socket(path: str) -> socket.socket:
+    """A socket bound to a path of the file system, not yet listening; one that a dead server left there is replaced.
+
+    Raises StageError where something else is there.
+    """
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        if stat.S_ISSOCK(Path(path).lstat().st_mode):
+            Path(path).unlink()
+    except FileNotFoundError:
+        pass
+    try:
+        bound.bind(path)
+    except OSError as error:
+        bound.close()
+        raise StageError(f"can't listen on {path}: {error.strerror}: choose another path") from None
     return bound
 
 

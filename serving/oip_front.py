@@ -7,12 +7,9 @@ import asyncio
 import tomllib
 from typing import Any
 
-import grpc
-
-from contract import ROOT, StageError
-from serving import http, oip_grpc, oip_rest
-from serving.access import grpc_credentials, log_request, tls_context
-from serving.farewell import Farewell
+from contract import ROOT
+from serving import http, oip_grpc, oip_rest, rpc_health, rpc_server
+from serving.access import log_call, log_request, tls_context
 from serving.hosting import Models
 from serving.listening import bound_socket
 from serving.metrics import Metrics
@@ -21,10 +18,9 @@ from serving.metrics import Metrics
 class Front:
     """The two listening ends of one process."""
 
-    def __init__(self, rest: http.HttpServer, rpc: grpc.aio.Server, farewell: Farewell) -> None:
+    def __init__(self, rest: http.HttpServer, rpc: rpc_server.RpcServer) -> None:
         self._rest = rest
         self._rpc = rpc
-        self._farewell = farewell
 
     @classmethod
     async def open(cls, name: str, options: argparse.Namespace, metrics: Metrics, models: Models) -> Front:
@@ -40,29 +36,22 @@ class Front:
             public=(oip_rest.LIVE, oip_rest.READY),
             log=log_request if options.access_log else None,
         )
-        api = oip_grpc.GrpcApi(models, name, _version())
-        rpc = oip_grpc.make_server(
-            api, options.max_body_bytes, shared, options.token, options.connection_age_s, options.access_log
+        rpc = await rpc_server.serve(
+            oip_grpc.GrpcApi(models, name, _version()).methods(),
+            [bound_socket(options.host, options.grpc_port, shared=shared)],
+            http.Limits(body_bytes=options.max_body_bytes),
+            failed=oip_grpc.refuse,
+            tls=tls_context(options.tls_cert, options.tls_key),
+            token=options.token,
+            public=(rpc_health.PATH,),
+            log=log_call if options.access_log else None,
+            connection_age_s=options.connection_age_s,
         )
-        _add_port(rpc, options)
-        await rpc.start()
-        return cls(rest, rpc, api.farewell)
+        return cls(rest, rpc)
 
     async def drain(self, timeout_s: float, grace_s: float) -> None:
         """Answer what is in flight over both, then close."""
-        await asyncio.gather(self._rest.drain(timeout_s, grace_s), self._farewell.stop(self._rpc, timeout_s, grace_s))
-
-
-def _add_port(grpc_server: grpc.aio.Server, options: argparse.Namespace) -> None:
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    address = f"{host}:{options.grpc_port}"
-    try:
-        if options.tls_cert is None:
-            grpc_server.add_insecure_port(address)
-        else:
-            grpc_server.add_secure_port(address, grpc_credentials(options.tls_cert, options.tls_key))
-    except RuntimeError as error:
-        raise StageError(f"can't listen on {address}: {error}: choose another port") from None
+        await asyncio.gather(self._rest.drain(timeout_s, grace_s), self._rpc.drain(timeout_s, grace_s))
 
 
 def _version() -> str:

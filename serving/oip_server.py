@@ -16,7 +16,7 @@ from contract import MODEL_REPOSITORY, ROOT, Manifest, Tensors
 from serving import oip_client
 from serving.server import Call, Launch, Server, Settings
 
-MODULES = ("uvloop", "httptools", "simdjson", "grpc", "google.protobuf")
+MODULES = ("uvloop", "httptools", "hpack", "simdjson", "google.protobuf")
 """What every one of these servers needs beside its runtime."""
 
 

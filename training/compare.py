@@ -1,14 +1,18 @@
 """Compare the execution modes of both twins, and each with the loop that articles show.
 
-First the steps of each mode to 98 % test accuracy are counted, each in a process of its own (training.measure), then
-rounds measure its seconds per step: the modes of a framework take turns in random order. Seconds to 98 % are steps
-times seconds per step. Writes `artifacts/results/training.json` after each measurement, so an interrupted comparison
-keeps what it has, and prints the table; one that came to its end is copied to `docs/benchmarks/training.json`.
+The modes of a framework take turns in random order over rounds (training.turns), which measures their seconds per
+step. The steps to 98 % test accuracy are counted once per framework, by the mode that the twin trains in by default:
+every mode does the same updates in the same order from the same seed, and the losses of the turns hold it to that: a
+mode whose loss differs from the counted one's by more than 1 % in a round has no seconds to 98 %. Seconds to 98 % are
+steps times seconds per step, so the ratio to the article's loop is a ratio of speeds. Writes
+`artifacts/results/training.json` after each measurement, so an interrupted comparison keeps what it has, and prints the
+table; one that came to its end is copied to `docs/benchmarks/training.json`.
 
     python -m training.compare [--rounds 5 --seed 1 --frameworks tensorflow pytorch]
 
 The JSON is the `training_modes` of the report: `modes[]` (framework, mode, steps_to_target, seconds_to_target,
-seconds_per_epoch, images_per_s, first_step_s, peak_rss_bytes, test_accuracy: medians; `speedup`: the reference's
+seconds_per_epoch, images_per_s, first_step_s, peak_rss_bytes, test_accuracy: medians; `counted_by`: the mode that the
+steps were counted in; `loss_difference`: the largest relative one to it in a round; `speedup`: the reference's
 seconds_to_target divided by this one's, median over the rounds; `runs[]`: the figures of each round; `missing`: why
 there are none), `inference[]` (framework, mode, batch_size, latency_p50_ms, samples_per_s, first_s, runs[]),
 `distributed[]` (what `make train-distributed` left), `environment`. Verdicts are made from `runs` by loadtest.
@@ -17,6 +21,7 @@ there are none), `inference[]` (framework, mode, batch_size, latency_p50_ms, sam
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import platform
@@ -25,6 +30,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -35,14 +41,18 @@ from tqdm import tqdm
 
 from contract import FRAMEWORKS, MODELS, RESULTS, ROOT, Manifest, StageError, shown, to_json, write_whole
 from training.distributed import FOLDER as DISTRIBUTED
+from training.hyperparameters import ALLOCATION
 from training.measure import REFERENCE
+from training.turns import take_turns
 
 # Spelled out here because asking the twins would import both frameworks; a test holds the lists together.
 MODES = {"tensorflow": ("xla", "graph", "eager", "fit"), "pytorch": ("eager", "compile")}
 INFERENCE_MODES = {"tensorflow": ("eager", "graph", "xla"), "pytorch": ("eager", "export", "compile")}
 STRATEGIES = {"tensorflow": "MultiWorkerMirroredStrategy", "pytorch": "DistributedDataParallel"}
-COUNTED = ("steps_to_target", "test_accuracy", "peak_rss_bytes")
+COUNTED = ("steps_to_target", "test_accuracy")
 TIMED = ("seconds_to_target", "seconds_per_epoch", "images_per_s", "first_step_s")
+SAME_UPDATES = 0.01
+"""How far, relatively, the losses of two modes that do the same updates may lie apart in a round."""
 RESULT = RESULTS / "training.json"
 PUBLISHED = ROOT / "docs" / "benchmarks" / "training.json"
 
@@ -55,8 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the order of the modes")
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS)
     parser.add_argument("--target-accuracy", type=float, default=0.98)
-    parser.add_argument("--steps", type=int, default=50, help="of one turn")
-    parser.add_argument("--keep-counts", action="store_true", help="take the steps to the target from the last result")
+    parser.add_argument("--steps", type=int, default=30, help="of one turn")
     parser.add_argument("--prefix", default="", help="put before each timed command, e.g. 'taskset -c 0,1'")
     parser.add_argument("--no-publish", action="store_true", help=f"leave {shown(PUBLISHED)} as it is")
     given = parser.parse_args(argv)
@@ -65,6 +74,9 @@ def main(argv: list[str] | None = None) -> int:
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"interrupted: what was measured is in {shown(RESULT)}", file=sys.stderr)
+        return 130
     if not given.no_publish:
         write_whole(PUBLISHED, to_json(result).encode())
     print(table(result))
@@ -73,41 +85,50 @@ def main(argv: list[str] | None = None) -> int:
 
 def compare(given: argparse.Namespace) -> dict[str, Any]:
     """Measure everything; keep the result after each measurement."""
-    counts: list[dict[str, Any]] = read_counts(given) if given.keep_counts else []
-    runs: list[dict[str, Any]] = []
-    inference: list[dict[str, Any]] = []
-    result: dict[str, Any] = {}
-    kept = {"count": counts, "turns": runs, "inference": inference}
+    kept: dict[str, list[dict[str, Any]]] = {"count": [], "turns": [], "inference": []}
     started = environment(given)
-    with tqdm(planned(given, counts), desc="compare-training", unit="run", leave=False) as bar:
-        for kind, framework, mode in bar:
+
+    def keep(kind: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        kept[kind] += rows
+        result = summed_up(kept["count"], kept["turns"], kept["inference"], given) | {"environment": started}
+        write_whole(RESULT, to_json(result).encode())
+        return result
+
+    plan = planned(given)
+    total = sum(turns_of(entry[1], given) if entry[0] == "turns" else 1 for entry in plan)
+    with tqdm(total=total, desc="compare-training", unit="run", leave=False) as bar:
+        for kind, framework, mode in plan:
             bar.set_postfix_str(f"{kind} {framework} {mode}")
+            if kind == "turns":
+                asyncio.run(play(framework, given, keep, bar))
+                continue
             seen = measure(kind, framework, mode, given)
             rows = seen.pop(kind, None)  # a count is one row
-            kept[kind] += [seen] if rows is None else [{**seen, **row} for row in rows]
-            result = summed_up(counts, runs, inference, given) | {"environment": started}
-            write_whole(RESULT, to_json(result).encode())
-    return result
+            keep(kind, [seen] if rows is None else [seen | row for row in rows])
+            bar.update()
+    return keep("count", [])
 
 
-def read_counts(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """The counts of the last comparison: they don't depend on the machine's load."""
-    if not RESULT.is_file():
-        raise StageError(f"no {shown(RESULT)} to keep the counts of: run without --keep-counts")
-    before = json.loads(RESULT.read_text())
-    if before["target_accuracy"] != given.target_accuracy:
-        raise StageError(f"the counts in {shown(RESULT)} are to {before['target_accuracy']}: run without --keep-counts")
-    return list(before["counts"].values())
+async def play(framework: str, given: argparse.Namespace, keep: Callable[..., Any], bar: Any) -> None:
+    """Let the modes of a framework take turns; keep each turn."""
+    modes = (REFERENCE, *MODES[framework])
+    async for row in take_turns(framework, modes, given.rounds, given.steps, given.seed, given.prefix):
+        keep("turns", [row])
+        bar.update("round" in row)
 
 
-def planned(given: argparse.Namespace, counts: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    """The counts that aren't known, then the turns and the inference in random order: kind, framework, mode."""
+def turns_of(framework: str, given: argparse.Namespace) -> int:
+    """How many turns the modes of a framework take."""
+    return (1 + len(MODES[framework])) * int(given.rounds)
+
+
+def planned(given: argparse.Namespace) -> list[tuple[str, str, str]]:
+    """The counts, then the turns of each framework and the inference in random order: kind, framework, mode."""
     shuffle = random.Random(given.seed)  # noqa: S311
-    known = {(count["framework"], count["mode"]) for count in counts}
-    modes = [(framework, mode) for framework in given.frameworks for mode in (REFERENCE, *MODES[framework])]
     timed = [("inference", framework, mode) for framework in given.frameworks for mode in INFERENCE_MODES[framework]]
-    timed += [("turns", framework, REFERENCE) for framework in given.frameworks]
-    return [("count", *pair) for pair in modes if pair not in known] + shuffle.sample(timed, len(timed))
+    timed += [("turns", framework, "") for framework in given.frameworks]
+    counts = [("count", framework, MODES[framework][0]) for framework in given.frameworks]
+    return counts + shuffle.sample(timed, len(timed))
 
 
 def measure(kind: str, framework: str, mode: str, given: argparse.Namespace) -> dict[str, Any]:
@@ -116,7 +137,8 @@ def measure(kind: str, framework: str, mode: str, given: argparse.Namespace) -> 
     command = [*prefix, sys.executable, "-m", "training.measure", kind, framework, "--mode", mode]
     command += ["--target-accuracy", given.target_accuracy, "--steps", given.steps, "--rounds", given.rounds]
     command = [str(word) for word in command]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    env = os.environ | ALLOCATION
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
         raise StageError(f"{framework} {mode} failed: {said[-1] if said else f'exit code {done.returncode}'}")
@@ -130,24 +152,40 @@ def summed_up(
     """Medians over the rounds, and the ratio to the reference."""
     modes: list[dict[str, Any]] = []
     for framework in given.frameworks:
+        count: dict[str, Any] = next((c for c in counts if c["framework"] == framework), {})
+        rows_of = {mode: [row for row in runs if (row["framework"], row["mode"]) == (framework, mode)]
+                   for mode in (REFERENCE, *MODES[framework])}  # fmt: skip
+        counted = losses(rows_of.get(count.get("mode", ""), []))
         reference: dict[int, float] = {}
-        for mode in (REFERENCE, *MODES[framework]):
-            count = next((c for c in counts if (c["framework"], c["mode"]) == (framework, mode)), {})
-            steps = count.get("steps_to_target")
-            own = [run for run in runs if (run["framework"], run["mode"]) == (framework, mode)]
-            for run in own:
-                per_step = run.get("seconds_per_step")
-                run["seconds_to_target"] = steps * per_step if steps and per_step else None
-            seconds = {run["round"]: run["seconds_to_target"] for run in own if run["seconds_to_target"]}
+        for mode, rows in rows_of.items():
+            row = summed_up_mode(rows, count, counted) | {"framework": framework, "mode": mode}
+            seconds = {run["round"]: run["seconds_to_target"] for run in row["runs"] if run["seconds_to_target"]}
             reference = reference or seconds
             ratios = [reference[number] / seconds[number] for number in seconds if number in reference]
-            row = {"framework": framework, "mode": mode, "rounds": len(own), "runs": own, "speedups": ratios}
-            row |= {"speedup": statistics.median(ratios) if ratios else None, "missing": count.get("missing")}
-            row |= {name: count.get(name) for name in COUNTED} | {name: median(own, name) for name in TIMED}
-            modes.append(row)
+            modes.append(row | {"speedups": ratios, "speedup": statistics.median(ratios) if ratios else None})
     facts = {"target_accuracy": given.target_accuracy, "rounds": given.rounds, "steps": given.steps}
     lists = {"modes": modes, "inference": medians_of(inference), "distributed": distributed()}
     return lists | {"counts": {f"{c['framework']} {c['mode']}": c for c in counts}} | facts
+
+
+def summed_up_mode(rows: list[dict[str, Any]], count: dict[str, Any], counted: dict[int, float]) -> dict[str, Any]:
+    """A mode's medians over its turns; the count is its own where its losses are those of the counted mode."""
+    runs = [row for row in rows if "round" in row]
+    own = losses(runs)
+    apart = max((abs(own[number] / counted[number] - 1) for number in own if number in counted), default=None)
+    holds = apart is not None and apart <= SAME_UPDATES
+    found = {name: count.get(name) if holds else None for name in COUNTED}
+    steps = found["steps_to_target"]
+    runs = [run | {"seconds_to_target": steps * run["seconds_per_step"] if steps else None} for run in runs]
+    found |= {name: median(runs, name) for name in TIMED} | {"peak_rss_bytes": median(rows, "peak_rss_bytes")}
+    missing = next((row["missing"] for row in rows if "missing" in row), count.get("missing"))
+    found |= {"counted_by": count.get("mode") if holds else None, "loss_difference": apart, "missing": missing}
+    return found | {"rounds": len(runs), "runs": runs}
+
+
+def losses(rows: list[dict[str, Any]]) -> dict[int, float]:
+    """The mean loss of each round."""
+    return {row["round"]: row["loss"] for row in rows if "round" in row}
 
 
 def distributed() -> list[dict[str, Any]]:
@@ -175,7 +213,9 @@ def median(rows: list[dict[str, Any]], name: str) -> float | None:
 
 def medians_of(inference: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per framework, mode and batch size."""
-    keys = list(dict.fromkeys((row["framework"], row["mode"], row["batch_size"]) for row in inference))
+    order = [(framework, mode) for framework, modes in INFERENCE_MODES.items() for mode in modes]
+    found = {(row["framework"], row["mode"], row["batch_size"]) for row in inference}
+    keys = sorted(found, key=lambda key: (order.index(key[:2]), key[2]))
     rows = []
     for key in keys:
         own = [row for row in inference if (row["framework"], row["mode"], row["batch_size"]) == key]
@@ -201,7 +241,8 @@ def environment(given: argparse.Namespace) -> dict[str, Any]:
         },
         "versions": {name: version(name) for name in ("tensorflow", "keras", "torch", "numpy")},
         "git_commit": commit.stdout.strip() or None,
-        "command": f"python -m training.compare --rounds {given.rounds} --seed {given.seed}",
+        "command": f"python -m training.compare --rounds {given.rounds} --steps {given.steps} --seed {given.seed}",
+        "modes_environment": ALLOCATION,
     }
 
 

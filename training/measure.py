@@ -1,21 +1,21 @@
-"""Measure a twin in a process of its own; prints one JSON object. `training.compare` calls it.
+"""Measure a twin in a process of its own; prints JSON objects, a line each. `training.compare` calls it.
 
 `count` trains one mode from the seed on and counts the steps until the test accuracy is reached, looking every 375
-steps. `turns` times all modes side by side: each does a stretch of steps in turn, in random order, round after round,
-so that whatever else the machine does falls on all of them; the first step, which holds tracing and compilation,
-stands apart. `inference` times one mode's answers per batch size.
+steps. `turns` times one mode's steps: it starts from the same seed, does its first step, which holds tracing and
+compilation, warms up, and then does a stretch for each number of a round that it reads from stdin. `inference` times
+one mode's answers per batch size.
 
     python -m training.measure count tensorflow --mode xla [--target-accuracy 0.98]
-    python -m training.measure turns pytorch [--rounds 5 --steps 50]
-    python -m training.measure inference pytorch --mode export
+    echo 1 | python -m training.measure turns pytorch --mode eager [--steps 30]
+    python -m training.measure inference pytorch --mode export [--rounds 5]
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
-import random
 import resource
 import sys
 import time
@@ -35,7 +35,7 @@ TRY_EVERY = 375
 """Steps between two looks at the test accuracy: five an epoch."""
 WARM_STEPS = 20
 BATCH_SIZES = (1, 8, 32, 128)
-REPETITIONS = 100
+REPETITIONS = 30
 
 RunEpoch = Callable[..., tuple[float, float, float]]
 
@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--target-accuracy", type=float, default=0.98)
     parser.add_argument("--max-epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     try:
@@ -83,37 +83,31 @@ def count_steps(given: argparse.Namespace) -> dict[str, Any]:
 
 def counted(tried: list[dict[str, Any]], steps: int | None) -> dict[str, Any]:
     """Sum up a count; the steps are None where the target was not reached."""
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {
-        "steps_to_target": steps,
-        "test_accuracy": tried[-1]["test_accuracy"],
-        "peak_rss_bytes": peak_bytes,
-        "tried": tried,
-    }
+    return {"steps_to_target": steps, "test_accuracy": tried[-1]["test_accuracy"], "tried": tried}
 
 
 def take_turns(given: argparse.Namespace) -> dict[str, Any]:
-    """Time every mode's steps, a stretch each in turn."""
+    """Time a stretch of steps for each round that stdin names; every mode gets the same images in the same order."""
     twin = importlib.import_module(f"training.train_{given.framework}")
     hyper = Hyperparameters(seed=given.seed)
     order, size = epoch_order(hyper, 1), hyper.batch_size
-    modes = [mode for mode in (REFERENCE, *twin.MODES) if mode == REFERENCE or not twin.missing(mode)]
-    firsts, runs = {}, {}
-    for mode in modes:
-        _, run, batches = prepare(twin, argparse.Namespace(**vars(given) | {"mode": mode}), hyper)
-        firsts[mode] = run(batches, order[:size], "")[2]
-        run(batches, order[size : size * (1 + WARM_STEPS)], "")
-        runs[mode] = (run, batches)
-    shuffle, turns = random.Random(given.seed), []  # noqa: S311
-    for number in range(1, given.rounds + 1):
-        stretch = order[size * given.steps * (number - 1) : size * given.steps * number]
-        for mode in shuffle.sample(modes, len(modes)):
-            run, batches = runs[mode]
-            per_step_s = run(batches, stretch, f"round {number} {given.framework} {mode}")[2] / given.steps
-            turn = {"framework": given.framework, "mode": mode, "round": number, "first_step_s": firsts[mode]}
-            turn |= {"seconds_per_step": per_step_s, "images_per_s": size / per_step_s}
-            turns.append(turn | {"seconds_per_epoch": per_step_s * hyper.images / size})
-    return {"turns": turns}
+    _, run, batches = prepare(twin, given, hyper)
+    first_step_s = run(batches, order[:size], "")[2]
+    warm = size * (1 + WARM_STEPS)
+    run(batches, order[size:warm], "")
+    print(json.dumps({"first_step_s": first_step_s}), flush=True)
+    for number in map(int, sys.stdin):
+        start = warm + size * given.steps * (number - 1)
+        loss, _, seconds = run(batches, order[start : start + size * given.steps], "")
+        turn = {"round": number, "loss": loss, "seconds_per_step": seconds / given.steps}
+        turn |= {"images_per_s": size * given.steps / seconds}
+        print(json.dumps(turn | {"seconds_per_epoch": seconds * hyper.images / size / given.steps}), flush=True)
+    return {"peak_rss_bytes": peak_rss_bytes()}
+
+
+def peak_rss_bytes() -> int:
+    """The most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def prepare(twin: Any, given: argparse.Namespace, hyper: Hyperparameters) -> tuple[Any, RunEpoch, Any]:
@@ -136,18 +130,20 @@ def measure_inference(given: argparse.Namespace) -> dict[str, Any]:
     images = scale(read_split("t10k").first(max(BATCH_SIZES)).images)
     answer = twin.make_inference(twin.build_network(), given.mode)
     rows = []
-    for size in BATCH_SIZES:
-        started = time.perf_counter()
-        answer(images[:size])
-        first_s, latencies = time.perf_counter() - started, []
-        for repetition in range(REPETITIONS + 10):
-            started = time.perf_counter()
-            answer(images[:size])
-            if repetition >= 10:
-                latencies.append(time.perf_counter() - started)
-        p50 = float(np.median(latencies))
-        rows.append({"batch_size": size, "first_s": first_s, "latency_p50_ms": 1e3 * p50, "samples_per_s": size / p50})
+    firsts = {size: seconds_of(answer, images[:size]) for size in BATCH_SIZES}
+    for _, size in itertools.product(range(given.rounds), BATCH_SIZES):
+        latencies = [seconds_of(answer, images[:size]) for _ in range(REPETITIONS + 5)]
+        p50 = float(np.median(latencies[5:]))
+        row = {"batch_size": size, "first_s": firsts[size], "latency_p50_ms": 1e3 * p50, "samples_per_s": size / p50}
+        rows.append(row)
     return {"inference": rows}
+
+
+def seconds_of(answer: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:
+    """The time that one answer takes."""
+    started = time.perf_counter()
+    answer(images)
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
+import asyncio
 
 import pytest
 
 from contract import FRAMEWORKS, ROOT
-from training.compare import INFERENCE_MODES, MODES, planned, summed_up, table
+from training.compare import INFERENCE_MODES, MODES, SAME_UPDATES, planned, summed_up, table
+from training.hyperparameters import ALLOCATION
+from training.turns import take_turns
 
 GIVEN = argparse.Namespace(frameworks=["pytorch"], rounds=2, seed=1, target_accuracy=0.98, steps=100)
-COUNTS = [
-    {"framework": "pytorch", "mode": "reference", "steps_to_target": 1000, "test_accuracy": 0.981, "peak_rss_bytes": 5},
-    {"framework": "pytorch", "mode": "eager", "steps_to_target": 1500, "test_accuracy": 0.982, "peak_rss_bytes": 6},
-    {"framework": "pytorch", "mode": "compile", "missing": "torch.compile needs a C++ compiler: install g++"},
-]
-SPEEDS = [
+COUNTS = [{"framework": "pytorch", "mode": "eager", "steps_to_target": 1500, "test_accuracy": 0.982}]
+WITHOUT_COMPILER = "torch.compile needs a C++ compiler: install g++"
+TURNS = [
     {"framework": "pytorch", "mode": mode, "round": number, "seconds_per_step": seconds, "seconds_per_epoch": 1.0}
-    | {"images_per_s": 32 / seconds, "first_step_s": 0.1}
+    | {"images_per_s": 32 / seconds, "first_step_s": 0.1, "loss": 0.5 / number}
     for number, mode, seconds in [
         (1, "reference", 0.03),
         (1, "eager", 0.005),
         (2, "reference", 0.06),
         (2, "eager", 0.01),
     ]
+] + [
+    {"framework": "pytorch", "mode": "compile", "missing": WITHOUT_COMPILER},
+    {"framework": "pytorch", "mode": "eager", "peak_rss_bytes": 6},
 ]
 
 
@@ -37,40 +39,60 @@ def test_every_list_of_modes_is_the_twins_own(framework):
     assert ast.literal_eval(constants["INFERENCE_MODES"]) == INFERENCE_MODES[framework]
 
 
+def rows_of(counts=COUNTS, turns=TURNS):
+    return {row["mode"]: row for row in summed_up(counts, turns, [], GIVEN)["modes"]}
+
+
 def test_speedup_is_the_ratio_of_seconds_to_the_target_round_by_round():
-    rows = {row["mode"]: row for row in summed_up(COUNTS, SPEEDS, [], GIVEN)["modes"]}
-    assert rows["reference"]["seconds_to_target"] == 45  # 1,000 steps of 30 ms and of 60 ms
-    assert rows["eager"]["speedups"] == [4.0, 4.0]
-    assert rows["eager"]["speedup"] == 4
-    assert rows["reference"]["speedup"] == 1
+    rows = rows_of()
+    assert rows["reference"]["seconds_to_target"] == pytest.approx(67.5)  # 1,500 steps of 30 ms and of 60 ms
+    assert rows["eager"]["speedups"] == pytest.approx([6.0, 6.0])
+    assert rows["eager"]["speedup"] == pytest.approx(6)
+    assert (rows["reference"]["speedup"], rows["reference"]["counted_by"]) == (1, "eager")
+    assert rows["eager"]["peak_rss_bytes"] == 6
+
+
+def test_a_mode_that_does_other_updates_has_no_count():
+    turns = [row | {"loss": row["loss"] * 1.02} if row.get("round") == 2 and row["mode"] == "reference" else row
+             for row in TURNS]  # fmt: skip
+    row = rows_of(turns=turns)["reference"]
+    assert row["loss_difference"] == pytest.approx(0.02)
+    assert (row["steps_to_target"], row["seconds_to_target"], row["counted_by"]) == (None, None, None)
 
 
 def test_a_mode_that_cannot_run_says_why_in_its_row():
-    result = summed_up(COUNTS, SPEEDS, [], GIVEN)
+    result = summed_up(COUNTS, TURNS, [], GIVEN)
     line = next(line for line in table(result).splitlines() if "compile" in line)
-    assert line.endswith("torch.compile needs a C++ compiler: install g++")
+    assert line.endswith(WITHOUT_COMPILER)
 
 
 def test_a_mode_that_misses_the_target_has_no_seconds_to_it():
-    counts = [COUNTS[0], COUNTS[1] | {"steps_to_target": None}]
-    row = next(row for row in summed_up(counts, SPEEDS, [], GIVEN)["modes"] if row["mode"] == "eager")
-    assert (row["seconds_to_target"], row["speedup"]) == (None, None)
-    assert "n/a" in table(summed_up(counts, SPEEDS, [], GIVEN))
+    counts = [COUNTS[0] | {"steps_to_target": None}]
+    assert (rows_of(counts)["eager"]["seconds_to_target"], rows_of(counts)["eager"]["speedup"]) == (None, None)
+    assert "n/a" in table(summed_up(counts, TURNS, [], GIVEN))
 
 
-def test_known_counts_are_not_made_again():
-    plan = planned(GIVEN, COUNTS[:1])
-    assert [entry for entry in plan if entry[0] == "count"] == [("count", "pytorch", m) for m in ("eager", "compile")]
-    timed = [("inference", "pytorch", mode) for mode in INFERENCE_MODES["pytorch"]] + [
-        ("turns", "pytorch", "reference")
-    ]
-    assert sorted(plan[2:]) == sorted(timed)
+def test_the_plan_counts_once_per_framework_and_then_times():
+    plan = planned(GIVEN)
+    assert plan[0] == ("count", "pytorch", "eager")
+    timed = [("inference", "pytorch", mode) for mode in INFERENCE_MODES["pytorch"]] + [("turns", "pytorch", "")]
+    assert sorted(plan[1:]) == sorted(timed)
 
 
-def test_modes_take_turns_in_an_order_of_their_own(run_python):
-    said = run_python("-m", "training.measure", "turns", "pytorch", "--steps", "2", "--rounds", "3")
-    turns = json.loads(said.splitlines()[-1])["turns"]
+def test_modes_take_turns_in_an_order_of_their_own_and_do_the_same_updates():
+    async def play():
+        return [row async for row in take_turns("pytorch", ("reference", "eager"), 3, 2, 1, "")]
+
+    rows = asyncio.run(play())
+    turns = [row for row in rows if "round" in row]
     orders = [[turn["mode"] for turn in turns if turn["round"] == number] for number in (1, 2, 3)]
-    assert all(sorted(order) == sorted(orders[0]) for order in orders)
-    assert {"reference", "eager"} <= set(orders[0])
+    assert all(sorted(order) == ["eager", "reference"] for order in orders)
+    for one, other in zip(turns[::2], turns[1::2], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=SAME_UPDATES)
     assert all(turn["images_per_s"] == pytest.approx(32 / turn["seconds_per_step"]) for turn in turns)
+    assert {row["mode"]: row["peak_rss_bytes"] > 1e8 for row in rows[6:]} == {"reference": True, "eager": True}
+
+
+def test_make_starts_the_twins_with_the_environment_that_is_measured():
+    (setting,) = (f"{name}={value}" for name, value in ALLOCATION.items())
+    assert f"@{setting} $(PY) -m training.train_$*" in (ROOT / "Makefile").read_text()

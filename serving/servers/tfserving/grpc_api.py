@@ -1,18 +1,16 @@
-"""TensorFlow Serving's PredictionService and ModelService over `grpc.aio`.
+"""TensorFlow Serving's PredictionService and ModelService over gRPC.
 
 Sources of the behaviour: model_servers/{prediction,model}_service_impl.cc, servables/tensorflow/{predict_util,
 multi_inference,get_model_metadata_impl}.cc of github.com/tensorflow/serving. A client that cancels, or whose deadline
-passes, takes its request out of the queue: gRPC cancels the handler.
+passes, takes its request out of the queue: the handler is cancelled.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import grpc
 import numpy as np
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
@@ -26,9 +24,8 @@ from tensorflow_serving.apis import (
 )
 
 from contract import Tensors
-from serving.access import refuse_call
 from serving.batching import Outputs
-from serving.farewell import Farewell
+from serving.rpc import Call, Method, RpcError
 from serving.servers.tfserving import examples
 from serving.servers.tfserving.execution import status_of
 from serving.servers.tfserving.inference import CLASSIFY, REGRESS, Caller, Inference, check_filter, complete_inputs
@@ -41,10 +38,7 @@ from serving.servers.tfserving.tensor_protos import from_proto, to_proto
 from serving.servers.tfserving.versions import Library
 from serving.timing import ASKED, TOLD, server_timing
 
-CODES = {code.value[0]: code for code in grpc.StatusCode}
-Context = Any
-"""A `grpc.aio.ServicerContext`."""
-Answer = Callable[[Any, Context], Awaitable[Any]]
+Answer = Callable[[Any, Call], Awaitable[Any]]
 Refused = Callable[[Any, Status], None]
 Reload = Callable[[list[ModelConfig]], Awaitable[None]]
 
@@ -57,10 +51,9 @@ class GrpcApi:
         self._inference = inference
         self._reload = reload
         self._as_content = as_content
-        self.farewell = Farewell()
 
-    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
-        """What `grpc.aio.Server.add_generic_rpc_handlers` takes."""
+    def methods(self) -> dict[str, Method]:
+        """What a gRPC server is given, by path."""
         prediction = {
             "Predict": self._method(predict_pb2.PredictRequest, self.predict, self._count_refusal),
             "Classify": self._method(classification_pb2.ClassificationRequest, self.classify, self._count_refusal),
@@ -72,40 +65,35 @@ class GrpcApi:
             "GetModelStatus": self._method(get_model_status_pb2.GetModelStatusRequest, self.get_model_status),
             "HandleReloadConfigRequest": self._method(model_management_pb2.ReloadConfigRequest, self.reload_config),
         }
-        return (
-            grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", prediction),
-            grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", model),
-        )
+        services = {"PredictionService": prediction, "ModelService": model}
+        return {
+            f"/tensorflow.serving.{service}/{name}": method
+            for service, methods in services.items()
+            for name, method in methods.items()
+        }
 
-    def _method(self, message: Any, answer: Answer, refused: Refused | None = None) -> grpc.RpcMethodHandler:
+    def _method(self, message: Any, answer: Answer, refused: Refused | None = None) -> Method:
         """A unary method; what is no such message is the client's mistake, not an internal error. `refused` is told of
         the requests that fail.
         """
-        farewell = self.farewell
 
-        async def call(body: bytes, context: Context) -> bytes:
+        async def respond(body: bytes, call: Call) -> bytes:
             try:
                 request = message.FromString(body)
-                response: bytes = (await answer(request, context)).SerializeToString()
-                if farewell.held is not None:
-                    await farewell.held.wait()
             except DecodeError:
-                text = f"the request is no {message.DESCRIPTOR.full_name}"
-                await refuse_call(context, grpc.StatusCode.INVALID_ARGUMENT, text)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # every failure of a request is told to its client
-                status = status_of(error)
+                raise invalid(f"the request is no {message.DESCRIPTOR.full_name}") from None
+            try:
+                return bytes((await answer(request, call)).SerializeToString())
+            except Exception as error:
                 if refused is not None:
-                    refused(request, status)
-                await refuse_call(context, CODES[status.number], status.grpc_message)
-            return response
+                    refused(request, status_of(error))
+                raise
 
-        return grpc.unary_unary_rpc_method_handler(call)
+        return Method(respond)
 
     # PredictionService
 
-    async def predict(self, request: Any, context: Context) -> Any:
+    async def predict(self, request: Any, call: Call) -> Any:
         """Run any signature on tensors."""
         servable = self._find(request)
         signature = servable.grpc_signature(request.model_spec.signature_name)
@@ -121,13 +109,13 @@ class GrpcApi:
             spec_of(response.model_spec, servable, signature.name)
             for alias, array in outputs.items():
                 to_proto(array, response.outputs[alias], self._as_content)
-            tell_timing(context, (outputs,))
+            tell_timing(call, (outputs,))
             return response
 
-        caller = _caller("Predict", context)
+        caller = _caller("Predict", call)
         return await self._inference.predict(servable, signature, inputs, caller, answer, wanted)
 
-    async def classify(self, request: Any, context: Context) -> Any:
+    async def classify(self, request: Any, call: Call) -> Any:
         """Classify examples."""
         servable = self._find(request)
         signature = servable.example_signature(request.model_spec.signature_name)
@@ -137,13 +125,13 @@ class GrpcApi:
             response = classification_pb2.ClassificationResponse()
             spec_of(response.model_spec, servable, signature.name)
             fill_classes(response.result, outputs, count)
-            tell_timing(context, (outputs,))
+            tell_timing(call, (outputs,))
             return response
 
-        caller = _caller("Classify", context)
+        caller = _caller("Classify", call)
         return await self._inference.examples(servable, signature, request.input, caller, wanted, answer)
 
-    async def regress(self, request: Any, context: Context) -> Any:
+    async def regress(self, request: Any, call: Call) -> Any:
         """Regress examples."""
         servable = self._find(request)
         signature = servable.example_signature(request.model_spec.signature_name)
@@ -153,13 +141,13 @@ class GrpcApi:
             response = regression_pb2.RegressionResponse()
             spec_of(response.model_spec, servable, signature.name)
             fill_values(response.result, outputs, count)
-            tell_timing(context, (outputs,))
+            tell_timing(call, (outputs,))
             return response
 
-        caller = _caller("Regress", context)
+        caller = _caller("Regress", call)
         return await self._inference.examples(servable, signature, request.input, caller, wanted, answer)
 
-    async def multi_inference(self, request: Any, context: Context) -> Any:
+    async def multi_inference(self, request: Any, call: Call) -> Any:
         """Several classifications and regressions of the same examples by one model."""
         spec = request.tasks[0].model_spec if request.tasks else None
         servable = self._find_spec(spec if spec is not None else inference_pb2.InferenceTask().model_spec)
@@ -168,7 +156,7 @@ class GrpcApi:
         for task, signature, wanted in plans:
             result = response.results.add()
             spec_of(result.model_spec, servable, signature.name)
-            caller, method = _caller("MultiInference", context, counted=False), task.method_name
+            caller, method = _caller("MultiInference", call, counted=False), task.method_name
 
             def answer(outputs: Outputs, count: int, method: str = method, result: Any = result) -> None:
                 if method == CLASSIFY:
@@ -180,10 +168,10 @@ class GrpcApi:
             await self._inference.examples(servable, signature, request.input, caller, wanted, answer)
         if plans:
             self._inference.count_examples(servable.name, len(examples.serialized_examples(request.input)))
-        tell_timing(context, runs)
+        tell_timing(call, runs)
         return response
 
-    async def get_model_metadata(self, request: Any, context: Context) -> Any:
+    async def get_model_metadata(self, request: Any, call: Call) -> Any:
         """The signatures of a model."""
         if not request.HasField("model_spec"):
             raise missing_spec()
@@ -193,7 +181,7 @@ class GrpcApi:
 
     # ModelService
 
-    async def get_model_status(self, request: Any, context: Context) -> Any:
+    async def get_model_status(self, request: Any, call: Call) -> Any:
         """The state of each version."""
         if not request.HasField("model_spec"):
             raise missing_spec()
@@ -201,7 +189,7 @@ class GrpcApi:
         version = spec.version.value if spec.HasField("version") else None
         return status_message(self._library.states(spec.name, version))
 
-    async def reload_config(self, request: Any, context: Context) -> Any:
+    async def reload_config(self, request: Any, call: Call) -> Any:
         """Serve other models from now on; answers when they are in service."""
         await self._reload(check_config(request.config))
         response = model_management_pb2.ReloadConfigResponse()
@@ -224,10 +212,18 @@ class GrpcApi:
         self._inference.telemetry.count("request_count", request.model_spec.name, status.code)
 
 
-def tell_timing(context: Context, runs: Sequence[Outputs]) -> None:
+def tell_timing(call: Call, runs: Sequence[Outputs]) -> None:
     """Where the time of each run went, as trailing metadata, to a client that asked for it."""
-    if any([key == ASKED for key, _ in context.invocation_metadata() or ()]):  # noqa: C419 - faster so
-        context.set_trailing_metadata(tuple((TOLD.lower(), server_timing(outputs)) for outputs in runs))
+    if ASKED in call.metadata:
+        call.trailing = tuple((TOLD.lower(), server_timing(outputs)) for outputs in runs)
+
+
+def refuse(error: BaseException) -> RpcError:
+    """The status that answers an error."""
+    if isinstance(error, RpcError):
+        return error
+    status = status_of(error)
+    return RpcError(status.number, status.grpc_message)
 
 
 def fill_classes(result: Any, outputs: Outputs, count: int) -> None:
@@ -275,7 +271,5 @@ def _plan(request: Any, servable: Servable) -> list[tuple[Any, Signature, list[s
     return plans
 
 
-def _caller(api: str, context: Context, *, counted: bool = True) -> Caller:
-    now = time.perf_counter()
-    remaining = context.time_remaining()
-    return Caller("GRPC", api, now, None if remaining is None else now + remaining, counted)
+def _caller(api: str, call: Call, *, counted: bool = True) -> Caller:
+    return Caller("GRPC", api, time.perf_counter(), call.deadline_s, counted)

@@ -12,18 +12,19 @@ import signal
 import socket
 import ssl
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 from contract import StageError
-from serving.access import grpc_credentials, interceptors, log_request, tls_context
-from serving.farewell import Farewell
+from serving import rpc_server
+from serving.access import log_call, log_request, tls_context
 from serving.http import HttpServer, Limits, Request, Response, serve
-from serving.listening import bound_socket
+from serving.listening import bound_socket, bound_unix_socket
+from serving.rpc_health import PATH as HEALTH_PATH
+from serving.rpc_health import health_methods
+from serving.rpc_server import RpcServer
 from serving.servers.tfserving.flags import Flags, session_threads
-from serving.servers.tfserving.grpc_api import GrpcApi
+from serving.servers.tfserving.grpc_api import GrpcApi, refuse
 from serving.servers.tfserving.inference import Inference
 from serving.servers.tfserving.model import SessionSettings, quiet_tensorflow
 from serving.servers.tfserving.model_configs import ModelConfig, read_config_file
@@ -35,6 +36,7 @@ from serving.servers.tfserving.text_protos import read_batching, read_metrics_pa
 from serving.servers.tfserving.versions import Library, Retries, say
 from serving.servers.tfserving.warmup import warm_up
 
+HEALTH_NAMES = ("", "ModelService", "PredictionService")
 HEADER_BYTES = 1 << 20
 """The genuine server has no limit; this one is far above what a client needs."""
 
@@ -53,8 +55,7 @@ class Program:
         unavailable_labels = flags.allow_version_labels_for_unavailable_models
         self._library = Library(self._load, retries, flags.num_load_threads, unavailable_labels)
         self._reloading = asyncio.Lock()
-        self._health: Any = None
-        self._farewell = Farewell()
+        self._serving = True
 
     async def run(self) -> None:
         """Serve until a signal; raises StageError or Status where the start fails."""
@@ -62,11 +63,11 @@ class Program:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         rest_socket = self._bind_rest()
-        self._check_grpc_port()
+        rpc_sockets = self._bind_grpc()
         if not await self._load_first(stop):
             return
         http = await self._open_rest(rest_socket) if rest_socket else None
-        calls = await self._open_grpc()
+        calls = await self._open_grpc(rpc_sockets)
         say(f"tfserving is ready on {self._flags.host}: REST {self._flags.rest_api_port}, gRPC {self._flags.port}")
         tasks = [asyncio.ensure_future(self._poll()), asyncio.ensure_future(self._watch_config())]
         await stop.wait()
@@ -74,13 +75,12 @@ class Program:
             task.cancel()
         await self._drain(http, calls)
 
-    async def _drain(self, http: HttpServer | None, calls: grpc.aio.Server) -> None:
+    async def _drain(self, http: HttpServer | None, calls: RpcServer) -> None:
         """Not ready from now on; answer what is in flight and what comes within the grace, then close."""
         grace_s, drain_s = self._flags.grace_seconds, self._flags.drain_seconds
         self._library.close()
-        if self._health is not None:
-            await self._health.enter_graceful_shutdown()
-        ends = [self._farewell.stop(calls, drain_s, grace_s)]
+        self._serving = False
+        ends = [calls.drain(drain_s, grace_s)]
         if http is not None:
             ends.append(http.drain(drain_s, grace_s))
         await asyncio.gather(*ends)
@@ -174,9 +174,10 @@ class Program:
             return None
         return bound_socket(flags.host, flags.rest_api_port, shared=flags.workers > 1)
 
-    def _check_grpc_port(self) -> None:
-        if self._flags.port:
-            bound_socket(self._flags.host, self._flags.port, shared=self._flags.workers > 1).close()
+    def _bind_grpc(self) -> list[socket.socket]:
+        flags = self._flags
+        bound = [bound_socket(flags.host, flags.port, shared=flags.workers > 1)] if flags.port else []
+        return [*bound, *([bound_unix_socket(flags.grpc_socket_path)] if flags.grpc_socket_path else [])]
 
     async def _open_rest(self, bound: socket.socket) -> HttpServer:
         flags = self._flags
@@ -207,51 +208,38 @@ class Program:
         flags = self._flags
         return tls_context(Path(flags.tls_cert), Path(flags.tls_key)) if flags.tls_cert else None
 
-    async def _open_grpc(self) -> grpc.aio.Server:
+    async def _open_grpc(self, sockets: list[socket.socket]) -> RpcServer:
         flags = self._flags
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        options.append(("grpc.so_reuseport", int(flags.workers > 1)))
-        server = grpc.aio.server(options=options, interceptors=interceptors(flags.token, flags.access_log))
         as_content = flags.enable_serialization_as_tensor_content
-        api = GrpcApi(self._library, Inference(self._telemetry), self.reload, as_content)
-        self._farewell = api.farewell
-        server.add_generic_rpc_handlers(api.handlers())
+        methods = GrpcApi(self._library, Inference(self._telemetry), self.reload, as_content).methods()
         if flags.enable_grpc_healthcheck_service:
-            self._health = await _add_health(server)
-        addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
-        addresses += [f"unix:{flags.grpc_socket_path}"] if flags.grpc_socket_path else []
-        credentials = self._grpc_credentials()
-        for address in addresses:
-            if credentials is None:
-                server.add_insecure_port(address)
-            else:
-                server.add_secure_port(address, credentials)
-        await server.start()
-        return server
-
-    def _grpc_credentials(self) -> grpc.ServerCredentials | None:
-        flags = self._flags
-        if flags.ssl_config_file:
-            return _configured_credentials(Path(flags.ssl_config_file))
-        return grpc_credentials(Path(flags.tls_cert), Path(flags.tls_key)) if flags.tls_cert else None
+            methods |= health_methods(lambda name: self._serving if name in HEALTH_NAMES else None)
+        return await rpc_server.serve(
+            methods,
+            sockets,
+            Limits(body_bytes=flags.max_body_bytes, header_bytes=HEADER_BYTES),
+            failed=refuse,
+            tls=configured_tls(Path(flags.ssl_config_file)) if flags.ssl_config_file else self._tls(),
+            token=flags.token or None,
+            public=(HEALTH_PATH,),
+            log=log_call if flags.access_log else None,
+        )
 
 
-async def _add_health(server: grpc.aio.Server) -> Any:
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-
-    servicer = health.aio.HealthServicer()
-    for name in ("", "ModelService", "PredictionService"):
-        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    return servicer
-
-
-def _configured_credentials(path: Path) -> grpc.ServerCredentials:
+def configured_tls(path: Path) -> ssl.SSLContext:
     """TLS for gRPC as an `SSLConfig` says; keys and certificates are PEM texts inside it."""
     config = read_text(path, "SSLConfig")
-    roots = config.custom_ca.encode() or None
-    pair = (config.server_key.encode(), config.server_cert.encode())
-    return grpc.ssl_server_credentials([pair], roots, require_client_auth=config.client_verify)
+    with tempfile.TemporaryDirectory() as folder:  # for its owner's eyes; the ssl module reads files only
+        key, certificate = Path(folder, "key.pem"), Path(folder, "certificate.pem")
+        key.write_text(config.server_key)
+        certificate.write_text(config.server_cert)
+        context = tls_context(certificate, key)
+    assert context is not None
+    if config.custom_ca:
+        context.load_verify_locations(cadata=config.custom_ca)
+    if config.client_verify:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def run(flags: Flags) -> int:
