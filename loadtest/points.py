@@ -92,10 +92,10 @@ def _figures(made: Sequence[Result]) -> dict[str, Any]:
 
 
 def _split(splits: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    """Where the time went, as the server told it: the median over the rounds."""
+    """Where the time went, as the server told it: the mean over the rounds."""
     if not splits:
         return None
-    return {key: float(np.median([split[key] for split in splits])) for key in splits[0]}
+    return {key: float(np.mean([split[key] for split in splits])) for key in splits[0]}
 
 
 def percentiles(ordered: np.ndarray) -> dict[str, Any]:

@@ -12,15 +12,15 @@ COLUMNS = (
     Column("Endpoint"),
     Column("Engine"),
     Column("Users", True),
-    Column("Latency, ms", True, "median of the requests that asked for the split"),
+    Column("Latency, ms", True, "of the requests that asked for the split"),
     Column("Queue, ms", True, "from the server's queue to the start of the run"),
     Column("Compute, ms", True, "the run of the model that the request shared"),
     Column("Rest, ms", True, "HTTP or gRPC, decoding and encoding, the way there and back, the client"),
     Column("Rows of the run", True),
 )
 NOTE = (
-    "Medians of a short piece after the run, in which every request asks the server for its split; servers that tell "
-    "none are left out."
+    "From a short piece after the run, in which every request asks the server for its split: the middle fifth of the "
+    "requests by latency, so that the parts add up. Servers that tell none are left out."
 )
 
 

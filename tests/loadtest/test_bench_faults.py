@@ -22,8 +22,8 @@ GOOD: dict[str, Any] = {"server": "s", "protocol": "rest", "connections": 4, "ri
         ({"fault": FULL, "refused": 1}, True),
         ({"fault": TERM, "exit_status": 0}, True),
         ({"fault": TERM, "exit_status": 1}, False),
-        ({"fault": KILL, "failed": 4}, True),
-        ({"fault": KILL, "failed": 5}, False),
+        ({"fault": KILL, "failed": 8}, True),
+        ({"fault": KILL, "failed": 9}, False),
     ],
 )
 def test_what_a_server_has_to_bear(row: dict[str, Any], borne: bool) -> None:

@@ -41,7 +41,7 @@ def asked(tells: bool) -> Any:
     return eval(done.stdout, {"__builtins__": {}})
 
 
-def test_split_is_the_median_of_what_the_server_told() -> None:
+def test_split_is_what_the_server_told() -> None:
     split = asked(tells=True)
     assert (split["users"], split["queue_ms"], split["compute_ms"], split["batch_rows"]) == (4, 0.25, 0.5, 8)
     assert split["requests"] > 20
@@ -50,6 +50,14 @@ def test_split_is_the_median_of_what_the_server_told() -> None:
 
 def test_server_that_tells_nothing_has_no_split() -> None:
     assert asked(tells=False) is None
+
+
+def test_parts_of_the_middle_add_up() -> None:
+    from loadtest.latency_split import middle
+
+    rows = [(float(n), n / 2, n / 4, 8.0, n / 4) for n in range(10, 0, -1)]
+    assert middle(rows) == {"latency_ms": 5.5, "queue_ms": 2.75, "compute_ms": 1.375, "batch_rows": 8, "rest_ms": 1.375}
+    assert middle(rows[:1])["latency_ms"] == 10
 
 
 def test_split_over_grpc_comes_with_the_trailers() -> None:
