@@ -1,6 +1,7 @@
 """Build the images, one Dockerfile each, with podman or docker: `python -m k8s images [name…]`.
 
-Reads `k8s/images/<name>/Dockerfile` and the stages' code; the image `models` reads `artifacts/model_repository`.
+Reads `k8s/images/<name>/Dockerfile` and the stages' code; `models` reads `artifacts/model_repository` and the
+`training-*` ones `artifacts/data`.
 BUILDER overrides the builder, e.g. `BUILDER="buildah bud"`; TORCH_INDEX_URL says where torch comes from.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from contract import MODEL_REPOSITORY, ROOT, StageError
+from contract import DATA, MODEL_REPOSITORY, ROOT, StageError, shown
 from serving.repository import read_artifacts
 
 IMAGES = ROOT / "k8s" / "images"
@@ -48,6 +49,8 @@ def build_images(names: list[str], builder: tuple[str, ...]) -> list[tuple[str, 
     if "models" in chosen:
         for name, manifest in read_artifacts().items():
             manifest.check_files(MODEL_REPOSITORY / name, "make export")
+    if any(name.startswith("training-") for name in chosen) and not DATA.is_dir():
+        raise StageError(f"no {shown(DATA)} for the training images: run `make data`")
     built = []
     with tqdm(chosen, desc="build", unit="image", file=sys.stderr) as bar:
         for name in bar:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from contract import ROOT
+from contract import FRAMEWORKS, ROOT
 from k8s.build import list_images
 from k8s.cluster import OVERLAYS
 from k8s.deploy import containers_of
@@ -132,7 +132,12 @@ def test_overlay_gives_every_image_a_version(overlay: str) -> None:
 
 
 def test_every_server_of_our_own_has_an_image() -> None:
-    assert set(list_images()) == {*SERVERS, "loadtest", "models"}
+    assert set(list_images()) == {
+        *SERVERS,
+        "loadtest",
+        "models",
+        *(f"training-{framework}" for framework in FRAMEWORKS),
+    }
 
 
 def test_autoscalers_follow_no_growing_counter(manifests: tuple[dict[str, Any], ...]) -> None:
