@@ -129,6 +129,7 @@ k8s-%: install ## On the cluster that KUBECONFIG names, as OVERLAY says: k8s-ren
 	@$(PY) -m k8s $* --overlay $(OVERLAY)
 
 test-k8s: export ## The end-to-end test on a real cluster.
+	@rm -f $(ARTIFACTS_DIR)/k8s/end_to_end.json
 	@$(PY) -m pytest tests/k8s -m cluster
 
 protos: ## Compile serving/protos/*.proto again; needs grpcio-tools.

@@ -23,6 +23,7 @@ from serving.repository import read_artifacts
 
 IMAGES = ROOT / "k8s" / "images"
 LOGS = ROOT / "artifacts" / "logs"
+LABELS = "org.opencontainers.image"
 
 
 def list_images() -> list[str]:
@@ -81,7 +82,9 @@ def _build(name: str, builder: tuple[str, ...]) -> None:
     dockerfile = IMAGES / name / "Dockerfile"
     given = {"VERSION": version(), "COMMIT": commit(), "TORCH_INDEX_URL": os.environ.get("TORCH_INDEX_URL", "")}
     wanted = [f"--build-arg={key}={value}" for key, value in given.items() if f"ARG {key}=" in dockerfile.read_text()]
-    argv = (*builder, *wanted, "-t", reference(name), "-f", str(dockerfile), str(ROOT))
+    # Said again: podman 4 takes the Dockerfile's LABEL from its cache, with the argument's value of an earlier build.
+    labels = [f"--label={LABELS}.version={version()}", f"--label={LABELS}.revision={commit()}"]
+    argv = (*builder, *wanted, *labels, "-t", reference(name), "-f", str(dockerfile), str(ROOT))
     log = LOGS / f"image-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:

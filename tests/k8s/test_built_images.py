@@ -17,9 +17,11 @@ FORBIDDEN = "command -v gcc cc g++ make pip pip3; ls -d /root/.cache /tmp/.cache
 
 @pytest.mark.parametrize("name", list_images())
 def test_image_is_small_labelled_and_has_no_tools(
-    name: str, tool: str, images: dict[str, float], report: Callable[..., None]
+    name: str, builder: str, images: dict[str, float], report: Callable[..., None]
 ) -> None:
-    said = subprocess.run((tool, "podman", "image", "inspect", reference(name)), capture_output=True, check=True).stdout
+    said = subprocess.run(
+        (builder, "podman", "image", "inspect", reference(name)), capture_output=True, check=True
+    ).stdout
     image = json.loads(said)[0]
     report(image_bytes={name: image["Size"]})
     assert image["Config"]["User"] == "10001:10001"
@@ -27,4 +29,4 @@ def test_image_is_small_labelled_and_has_no_tools(
     assert image["Labels"]["org.opencontainers.image.revision"] == commit()
     assert image["Size"] < LARGEST_ONNXRUNTIME_BYTES or name != "onnxruntime"
     run = ("podman", "run", "--rm", "--network=none", "--read-only", "--entrypoint=sh", reference(name), "-c")
-    assert subprocess.run((tool, *run, FORBIDDEN), capture_output=True).stdout == b""
+    assert subprocess.run((builder, *run, FORBIDDEN), capture_output=True).stdout == b""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from contract import ROOT, Manifest, StageError, files_below
-from k8s.build import IMAGES, build_images, find_builder, list_images
+from k8s.build import IMAGES, build_images, commit, find_builder, list_images, version
 from k8s.cluster import choose, folder_of
 
 DELIVER = IMAGES / "models" / "deliver.py"
@@ -124,6 +124,19 @@ def test_unknown_overlay_is_refused_with_the_list() -> None:
 def test_unknown_image_is_refused_with_the_list() -> None:
     with pytest.raises(StageError, match="no image moon: choose from loadtest, models"):
         build_images(["moon"], ("true",))
+
+
+def test_builder_is_told_version_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("k8s.build.LOGS", tmp_path)
+    told = tmp_path / "told"
+    (tmp_path / "builder").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {told}\n')
+    (tmp_path / "builder").chmod(0o755)
+    build_images(["onnxruntime"], (str(tmp_path / "builder"), "build"))
+    words = told.read_text().splitlines()
+    assert words[0] == "build"
+    for name, value in (("version", version()), ("revision", commit())):
+        assert f"--label=org.opencontainers.image.{name}={value}" in words
+    assert f"--build-arg=COMMIT={commit()}" in words
 
 
 def test_builder_can_be_named() -> None:
