@@ -128,10 +128,11 @@ train-distributed-%: $(DATA)
 images: export ## Build the images with podman or docker, whichever is there.
 	@$(PY) -m k8s images
 
-k8s-%: install ## On the cluster that KUBECONFIG names, as OVERLAY says: k8s-render k8s-deploy k8s-status k8s-loadtest k8s-delete.
+k8s-%: install ## On the cluster that KUBECONFIG names, as OVERLAY says: k8s-render k8s-deploy k8s-status k8s-loadtest k8s-train k8s-delete.
 	@$(PY) -m k8s $* --overlay $(OVERLAY)
 
 test-k8s: export ## The end-to-end test on a real cluster.
+	@rm -f $(ARTIFACTS_DIR)/k8s/end_to_end.json
 	@$(PY) -m pytest tests/k8s -m cluster
 
 protos: ## Compile serving/protos/*.proto again; needs grpcio-tools.

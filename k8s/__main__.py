@@ -1,4 +1,4 @@
-"""The cluster's commands: `python -m k8s images | render | deploy | status | loadtest | delete`, each with `--help`.
+"""The cluster's commands: `python -m k8s images | render | deploy | status | loadtest | train | delete`, with `--help`.
 
 KUBECONFIG names the cluster, OVERLAY (or --overlay) the way to deploy.
 Nothing is ever done to a cluster that was not named.
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from contract import StageError, shown
-from k8s import build, cluster, deploy, loadtest
+from k8s import build, cluster, deploy, loadtest, training
 
 
 def images_command(arguments: argparse.Namespace) -> None:
@@ -53,6 +53,15 @@ def loadtest_command(arguments: argparse.Namespace) -> None:
         raise StageError(f"there were failures or wrong answers: see {shown(folder)}")
 
 
+def train_command(arguments: argparse.Namespace) -> None:
+    """Train the twins on several workers inside the cluster and copy the models out."""
+    chosen = cluster.choose(arguments.overlay)
+    found = training.train(chosen, arguments.overlay, arguments.frameworks, arguments.timeout_s)
+    for framework, manifest in found.items():
+        said = "  ".join(f"{key} {value}" for key, value in training.figures(manifest).items())
+        print(f"{framework}  {said}  in {shown(training.MODELS_FROM_CLUSTER / framework)}")
+
+
 def delete_command(arguments: argparse.Namespace) -> None:
     """Delete what `deploy` made."""
     print(deploy.delete(cluster.choose(arguments.overlay), arguments.overlay), end="")
@@ -64,6 +73,7 @@ COMMANDS = {
     "deploy": deploy_command,
     "status": status_command,
     "loadtest": loadtest_command,
+    "train": train_command,
     "delete": delete_command,
 }
 
@@ -79,9 +89,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
             command.add_argument("names", nargs="*", help=f"default: {' '.join(build.list_images())}")
         else:
             command.add_argument("--overlay", default=os.environ.get("OVERLAY", "local"), help="default: %(default)s")
-        if name in ("deploy", "loadtest"):
+        if name in ("deploy", "loadtest", "train"):
             seconds = 300.0 if name == "deploy" else 1800.0
             command.add_argument("--timeout-s", type=float, default=seconds, help="default: %(default)s")
+        if name == "train":
+            command.add_argument("--frameworks", nargs="*", default=[], help="only these; default: both")
         if name == "loadtest":
             profile = os.environ.get("PROFILE", "smoke")
             command.add_argument("--profile", default=profile, help="smoke, quick or full; default: %(default)s")

@@ -1,6 +1,7 @@
 """Build the images, one Dockerfile each, with podman or docker: `python -m k8s images [name…]`.
 
-Reads `k8s/images/<name>/Dockerfile` and the stages' code; the image `models` reads `artifacts/model_repository`.
+Reads `k8s/images/<name>/Dockerfile` and the stages' code; `models` reads `artifacts/model_repository` and the
+`training-*` ones `artifacts/data`.
 BUILDER overrides the builder, e.g. `BUILDER="buildah bud"`; TORCH_INDEX_URL says where torch comes from.
 """
 
@@ -17,11 +18,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from contract import MODEL_REPOSITORY, ROOT, StageError
+from contract import DATA, MODEL_REPOSITORY, ROOT, StageError, shown
 from serving.repository import read_artifacts
 
 IMAGES = ROOT / "k8s" / "images"
 LOGS = ROOT / "artifacts" / "logs"
+LABELS = "org.opencontainers.image"
 
 
 def list_images() -> list[str]:
@@ -48,6 +50,8 @@ def build_images(names: list[str], builder: tuple[str, ...]) -> list[tuple[str, 
     if "models" in chosen:
         for name, manifest in read_artifacts().items():
             manifest.check_files(MODEL_REPOSITORY / name, "make export")
+    if any(name.startswith("training-") for name in chosen) and not DATA.is_dir():
+        raise StageError(f"no {shown(DATA)} for the training images: run `make data`")
     built = []
     with tqdm(chosen, desc="build", unit="image", file=sys.stderr) as bar:
         for name in bar:
@@ -78,7 +82,9 @@ def _build(name: str, builder: tuple[str, ...]) -> None:
     dockerfile = IMAGES / name / "Dockerfile"
     given = {"VERSION": version(), "COMMIT": commit(), "TORCH_INDEX_URL": os.environ.get("TORCH_INDEX_URL", "")}
     wanted = [f"--build-arg={key}={value}" for key, value in given.items() if f"ARG {key}=" in dockerfile.read_text()]
-    argv = (*builder, *wanted, "-t", reference(name), "-f", str(dockerfile), str(ROOT))
+    # Said again: podman 4 takes the Dockerfile's LABEL from its cache, with the argument's value of an earlier build.
+    labels = [f"--label={LABELS}.version={version()}", f"--label={LABELS}.revision={commit()}"]
+    argv = (*builder, *wanted, *labels, "-t", reference(name), "-f", str(dockerfile), str(ROOT))
     log = LOGS / f"image-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:

@@ -22,7 +22,7 @@ from k8s.cluster import Cluster, folder_of, render
 from k8s.deploy import LOG_LINES, containers_of, explain, load_images, mark_images
 from k8s.facts import cluster_facts, throttled_s
 
-JOB = "loadtest"
+JOB, WORKERS = "loadtest", "loadtest-worker"
 OF_OUR_OWN = "serving-comparison-"
 INSIDE = "/results/results/cluster"
 POLL_S = 1.0
@@ -47,6 +47,7 @@ def run_loadtest(
     _rename(target, name, facts)
     cluster.run("exec", pod, "-c", "master", "--", "touch", f"{INSIDE}/collected")
     print(_log(cluster, pod))
+    cluster.run("scale", f"deployment/{WORKERS}", "--replicas=0")  # they would look for the next master all the time
     return target, _ended_well(cluster)
 
 

@@ -28,9 +28,7 @@ class OipServer(Server):
     grid = (
         Settings(),
         Settings(max_batch_size=1),
-        Settings(max_batch_size=64),
         Settings(max_queue_delay_us=500),
-        Settings(max_queue_delay_us=2000),
         Settings(workers=2),
         Settings(threads=2),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from contract import ROOT
+from contract import FRAMEWORKS, ROOT
 from k8s.build import list_images
 from k8s.cluster import OVERLAYS
 from k8s.deploy import containers_of
@@ -132,7 +132,12 @@ def test_overlay_gives_every_image_a_version(overlay: str) -> None:
 
 
 def test_every_server_of_our_own_has_an_image() -> None:
-    assert set(list_images()) == {*SERVERS, "loadtest", "models"}
+    assert set(list_images()) == {
+        *SERVERS,
+        "loadtest",
+        "models",
+        *(f"training-{framework}" for framework in FRAMEWORKS),
+    }
 
 
 def test_autoscalers_follow_no_growing_counter(manifests: tuple[dict[str, Any], ...]) -> None:
@@ -167,3 +172,16 @@ def test_only_the_load_generator_has_no_probes(manifests: tuple[dict[str, Any], 
         labels = manifest["spec"]["template"]["metadata"]["labels"]
         probes = {"startupProbe", "readinessProbe", "livenessProbe"} <= containers_of(manifest)[-1].keys()
         assert probes or labels["app.kubernetes.io/component"] == "loadtest"
+
+
+def test_every_pod_is_under_a_network_policy(folder: str, manifests: tuple[dict[str, Any], ...]) -> None:
+    selectors = [m["spec"]["podSelector"] for m in manifests if m["kind"] == "NetworkPolicy"]
+    for manifest in (m for m in manifests if m["kind"] in ("Deployment", "Job")):
+        labels = manifest["spec"]["template"]["metadata"]["labels"]
+        assert any(selects(selector, labels) for selector in selectors), f"{folder}: {manifest['metadata']['name']}"
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a selector of `In` expressions and labels takes a pod."""
+    wanted = [labels.get(e["key"]) in e["values"] for e in selector.get("matchExpressions", [])]
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(wanted)

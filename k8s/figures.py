@@ -1,0 +1,69 @@
+"""Prints the figures of the end-to-end test as the tables of k8s/README.md: `python -m k8s.figures FIGURES`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def tables(figures: dict[str, Any]) -> str:
+    """The figures in Markdown: a table of the servers, a line for each of the other tests."""
+    return "\n".join([*server_table(figures), "", *image_line(figures), *other_lines(figures)])
+
+
+def server_table(figures: dict[str, Any]) -> list[str]:
+    """A row per server: image, Ready, rolling update, kill."""
+    lines = [
+        "| server | image, MB | Ready after, s | rolling update: requests, lost, wrong | new one Ready after, s "
+        "| `kill -9`: requests, lost, wrong | Ready again after, s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for server, ready_s in sorted(figures["ready_s"].items()):
+        update, kill = figures["rolling_update"][server], figures["kill"][server]
+        size = figures["image_bytes"][server] / 1e6
+        lines.append(
+            f"| `{server}` | {size:.0f} | {ready_s:.0f} | {counts(update)} | {update['ready_s']:.0f} "
+            f"| {counts(kill)} | {kill['ready_again_s']:.0f} |"
+        )
+    return lines
+
+
+def image_line(figures: dict[str, Any]) -> list[str]:
+    """The images that are no server's."""
+    others = {name: size for name, size in figures["image_bytes"].items() if name not in figures["ready_s"]}
+    return [
+        "- Other images: " + ", ".join(f"`{name}` {size / 1e6:.0f} MB" for name, size in sorted(others.items())) + "."
+    ]
+
+
+def other_lines(figures: dict[str, Any]) -> list[str]:
+    """A line for the load test, the broken version, the drain, the autoscaler, and each twin's training."""
+    load, scaled = figures["loadtest"], figures["autoscaling"]
+    lines = [
+        f"- Load test, master and two workers: {load['endpoints']} endpoints in {load['runs']} runs, "
+        f"{load['requests']:,} requests, none failed, none wrong, {load['seconds']:.0f} s.",
+        f"- Broken version (wrong sha256) of every server under load: {counts(figures['broken_version'])} "
+        "(requests, lost, wrong); none became Ready.",
+        f"- Drain held by the disruption budget: {counts(figures['drain'])}; "
+        f"pods that stayed: {figures['drain']['pods_left']}.",
+        f"- Autoscaling of `onnxruntime`: a second pod Ready {scaled['up_s']:.0f} s after the load began, "
+        f"{scaled['most_pods']} at most, one again {scaled['down_s']:.0f} s after it ended.",
+    ]
+    for twin, run in sorted(figures["training"].items()):
+        lines.append(
+            f"- Training, {twin}: {run['workers']} workers, {run['images']:,} images, {run['seconds']:.1f} s of steps, "
+            f"{run['from_nothing_s']:.0f} s from nothing to the model copied out, "
+            f"test accuracy {run['test_accuracy']:.2%}."
+        )
+    return lines
+
+
+def counts(sums: dict[str, int]) -> str:
+    """Requests, failures and wrong answers."""
+    return f"{sums['requests']:,}, {sums['failures']}, {sums['wrong_answers']}"
+
+
+if __name__ == "__main__":
+    print(tables(json.loads(Path(sys.argv[1]).read_text())))
