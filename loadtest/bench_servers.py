@@ -1,6 +1,6 @@
 """How fast our own servers are, beside others that serve the same model and beside what the machine could do.
 
-Reads the model repository; writes `docs/benchmarks/servers.json` and `servers.svg`, and prints the tables. One pinned
+Reads the model repository; writes `docs/benchmarks/servers.{json,svg,md}` and prints the tables. One pinned
 core for the server, another for the load; one thread; every answer checked. In every round each server is started anew
 and those that are compared take turns; figures are medians over the rounds. An interrupted run writes nothing.
 
@@ -29,7 +29,7 @@ from loadtest.bench_bars import GENUINE_BATCH_32_US, GENUINE_REQUESTS_PER_S, jud
 from loadtest.bench_chart import draw
 from loadtest.bench_contenders import IDLE_CONNECTIONS, VERSIONS, Contender, contenders
 from loadtest.bench_runs import WARM_UP_S, Point, begin, cores, measure
-from loadtest.bench_table import tables
+from loadtest.bench_table import page, tables
 from loadtest.environment import environment
 from loadtest.generator import run_to_end
 from serving.repository import Samples, read_samples
@@ -189,6 +189,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     write_whole(options.output, to_json(result).encode())
     write_whole(options.output.with_suffix(".svg"), draw(result["contenders"]).encode())
+    write_whole(options.output.with_suffix(".md"), page(result).encode())
     print(tables(result))
     return 0
 

@@ -16,6 +16,13 @@ def tables(result: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, conditions(result)])
 
 
+def page(result: Mapping[str, Any]) -> str:
+    """The page beside the result."""
+    head = "# Our own servers, others, and the least code that can do it\n\n![requests per second](servers.svg)"
+    told = "Made by `make bench-servers` from the rows in [servers.json](servers.json); every ratio is of one run."
+    return f"{head}\n\n{told}\n\n{tables(result)}\n"
+
+
 def rows_table(rows: Iterable[Mapping[str, Any]]) -> str:
     """One line for each contender, payload and generator; `-` where it was not measured or not looked into."""
     head = ["Server", "Payload", "Load", *(f"req/s, {n} conn." for n in CONNECTIONS), "p50 / p99 ms, 1 conn."]
