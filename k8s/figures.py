@@ -58,12 +58,12 @@ def load_line(load: dict[str, Any]) -> str:
     )
 
 
-def broken_line(sums: dict[str, int]) -> str:
+def broken_line(sums: dict[str, Any]) -> str:
     """The broken version."""
     return f"- Broken version (wrong sha256) of every server under load: {counts(sums)}; none became Ready."
 
 
-def drain_line(found: dict[str, int]) -> str:
+def drain_line(found: dict[str, Any]) -> str:
     """The node drain."""
     return f"- Node drain held by the disruption budget: {counts(found)}; pods that stayed: {found['pods_left']}."
 
