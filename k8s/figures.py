@@ -39,31 +39,49 @@ def image_line(figures: dict[str, Any]) -> list[str]:
 
 
 def other_lines(figures: dict[str, Any]) -> list[str]:
-    """A line for the load test, the broken version, the drain, the autoscaler, and each twin's training."""
-    load, scaled = figures["loadtest"], figures["autoscaling"]
-    lines = [
-        f"- Load test, master and two workers: {load['endpoints']} endpoints in {load['runs']} runs, "
-        f"{load['requests']:,} requests, none failed, none wrong, {load['seconds']:.0f} s.",
-        f"- Broken version (wrong sha256) of every server under load: {counts(figures['broken_version'])} "
-        "(requests, lost, wrong); none became Ready.",
-        f"- Drain held by the disruption budget: {counts(figures['drain'])}; "
-        f"pods that stayed: {figures['drain']['pods_left']}.",
-        f"- Autoscaling of `onnxruntime`: a second pod Ready {scaled['up_s']:.0f} s after the load began, "
-        f"{scaled['most_pods']} at most, one again {scaled['down_s']:.0f} s after it ended.",
-    ]
-    for twin, run in sorted(figures["training"].items()):
+    """A line for each of the other tests that has figures, and one for each twin's training."""
+    lines = [line(figures[name]) for name, line in LINES.items() if name in figures]
+    for twin, run in sorted(figures.get("training", {}).items()):
         lines.append(
-            f"- Training, {twin}: {run['workers']} workers, {run['images']:,} images, {run['seconds']:.1f} s of steps, "
+            f"- Training, {twin}: {run['workers']} workers, {run['images']:,} images, {run['seconds']:.0f} s of steps, "
             f"{run['from_nothing_s']:.0f} s from nothing to the model copied out, "
             f"test accuracy {run['test_accuracy']:.2%}."
         )
     return lines
 
 
+def load_line(load: dict[str, Any]) -> str:
+    """The load test."""
+    return (
+        f"- Load test, master and two workers: {load['endpoints']} endpoints in {load['runs']} runs, "
+        f"{load['requests']:,} requests, none failed, none wrong, {load['seconds']:.0f} s."
+    )
+
+
+def broken_line(sums: dict[str, Any]) -> str:
+    """The broken version."""
+    return f"- Broken version (wrong sha256) of every server under load: {counts(sums)}; none became Ready."
+
+
+def drain_line(found: dict[str, Any]) -> str:
+    """The node drain."""
+    return f"- Node drain held by the disruption budget: {counts(found)}; pods that stayed: {found['pods_left']}."
+
+
+def autoscaling_line(found: dict[str, Any]) -> str:
+    """The autoscaler, up and down."""
+    return (
+        f"- Autoscaling of `onnxruntime`: a second pod Ready {found['up_s']:.0f} s after the load began, "
+        f"{found['most_pods']} then, one again {found['down_s']:.0f} s after it ended."
+    )
+
+
 def counts(sums: dict[str, int]) -> str:
     """Requests, failures and wrong answers."""
     return f"{sums['requests']:,}, {sums['failures']}, {sums['wrong_answers']}"
 
+
+LINES = {"loadtest": load_line, "broken_version": broken_line, "drain": drain_line, "autoscaling": autoscaling_line}
 
 if __name__ == "__main__":
     print(tables(json.loads(Path(sys.argv[1]).read_text())))
