@@ -62,7 +62,7 @@ train: train-tensorflow train-pytorch ## Train both twins.
 train-%: $(MODELS)/%/manifest.json ; ## Train one twin: train-tensorflow, train-pytorch.
 
 $(MODELS)/%/manifest.json: $(DATA) training/train_%.py training/hyperparameters.py training/mnist.py
-	@GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(PY) -m training.train_$*
+	@$(PY) -m training.train_$*
 
 export: train ## Export to every format; only what passes the parity gate is written.
 	@$(PY) -m export
@@ -123,7 +123,7 @@ compare-training: $(DATA) ## Every execution mode of both twins over rounds; wri
 train-distributed: train-distributed-tensorflow train-distributed-pytorch ## Both twins on WORKERS=2 processes; RESUME=1 goes on.
 
 train-distributed-%: $(DATA)
-	@GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(PY) -m training.distributed $* --workers $(WORKERS) $(if $(RESUME),--resume)
+	@$(PY) -m training.distributed $* --workers $(WORKERS) $(if $(RESUME),--resume)
 
 images: export ## Build the images with podman or docker, whichever is there.
 	@$(PY) -m k8s images

@@ -41,7 +41,6 @@ from tqdm import tqdm
 
 from contract import FRAMEWORKS, MODELS, RESULTS, ROOT, Manifest, StageError, shown, to_json, write_whole
 from training.distributed import FOLDER as DISTRIBUTED
-from training.hyperparameters import ALLOCATION
 from training.measure import REFERENCE
 from training.turns import take_turns
 
@@ -137,8 +136,7 @@ def measure(kind: str, framework: str, mode: str, given: argparse.Namespace) -> 
     command = [*prefix, sys.executable, "-m", "training.measure", kind, framework, "--mode", mode]
     command += ["--target-accuracy", given.target_accuracy, "--steps", given.steps, "--rounds", given.rounds]
     command = [str(word) for word in command]
-    env = os.environ | ALLOCATION
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=env)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
         raise StageError(f"{framework} {mode} failed: {said[-1] if said else f'exit code {done.returncode}'}")
@@ -242,7 +240,6 @@ def environment(given: argparse.Namespace) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("tensorflow", "keras", "torch", "numpy")},
         "git_commit": commit.stdout.strip() or None,
         "command": f"python -m training.compare --rounds {given.rounds} --steps {given.steps} --seed {given.seed}",
-        "modes_environment": ALLOCATION,
     }
 
 

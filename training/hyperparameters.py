@@ -13,10 +13,6 @@ from contract import MODELS, StageError
 ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
 """Stated, because the frameworks' own defaults differ (epsilon: Keras 1e-7, PyTorch 1e-8)."""
 
-ALLOCATION = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-"""The environment that `make train-*` starts a twin with: glibc asks for huge pages, or each step's 11 MB of gradients
-are thousands of page faults. Read when a process starts; it leaves the result alone."""
-
 
 @dataclass(frozen=True)
 class Hyperparameters:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import shlex
 import sys
@@ -18,8 +17,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from contract import ROOT, StageError
-from training.hyperparameters import ALLOCATION
-from training.measure import REFERENCE
 
 Row = dict[str, Any]
 
@@ -58,9 +55,8 @@ async def take_turns(
 async def start(framework: str, mode: str, steps: int, prefix: str) -> Process:
     """Start the process of a mode."""
     command = [*shlex.split(prefix), sys.executable, "-m", "training.measure", "turns", framework, "--mode", mode]
-    env = os.environ | ({} if mode == REFERENCE else ALLOCATION)
     return await asyncio.create_subprocess_exec(
-        *command, "--steps", str(steps), cwd=ROOT, env=env, stdin=PIPE, stdout=PIPE, stderr=PIPE
+        *command, "--steps", str(steps), cwd=ROOT, stdin=PIPE, stdout=PIPE, stderr=PIPE
     )
 
 

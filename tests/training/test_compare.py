@@ -10,7 +10,6 @@ import pytest
 
 from contract import FRAMEWORKS, ROOT
 from training.compare import INFERENCE_MODES, MODES, SAME_UPDATES, planned, summed_up, table
-from training.hyperparameters import ALLOCATION
 from training.turns import take_turns
 
 GIVEN = argparse.Namespace(frameworks=["pytorch"], rounds=2, seed=1, target_accuracy=0.98, steps=100)
@@ -91,8 +90,3 @@ def test_modes_take_turns_in_an_order_of_their_own_and_do_the_same_updates():
         assert one["loss"] == pytest.approx(other["loss"], rel=SAME_UPDATES)
     assert all(turn["images_per_s"] == pytest.approx(32 / turn["seconds_per_step"]) for turn in turns)
     assert {row["mode"]: row["peak_rss_bytes"] > 1e8 for row in rows[6:]} == {"reference": True, "eager": True}
-
-
-def test_make_starts_the_twins_with_the_environment_that_is_measured():
-    (setting,) = (f"{name}={value}" for name, value in ALLOCATION.items())
-    assert f"@{setting} $(PY) -m training.train_$*" in (ROOT / "Makefile").read_text()
