@@ -24,16 +24,18 @@ from loadtest.scenarios import Closed, Open, Scenario
 from serving.repository import read_artifacts, read_samples
 from serving.server import Endpoint, find_server
 
-REPEATS = 5
-SECONDS = 4.0
-RATE_RPS = 200.0
+REPEATS = 24
+"""A p99 of one turn is off by a quarter, now up, now down; the median of so many is not."""
+SECONDS = 1.5
+RATE_RPS = 500.0
 BOUNDS = {"p50": 0.10, "p99": 0.15}
 WRK_BOUND = 0.15
-WRK_USERS = 8
+WRK_USERS, JUDGED_USERS = (8, 32), 32
+WRK_REPEATS, WRK_SECONDS = 8, 2.0
 
 
 def against_loadgen(folder: Path, endpoint: str, _comparisons: int) -> dict[str, Any]:
-    """LoadGen's SingleStream and Server against our single_stream and open, turn by turn; medians over the repeats."""
+    """LoadGen's SingleStream and Server against our single_stream and open, turn by turn."""
     server_cpus, client_cpus = pinning()
     host = find_host(endpoint.split("/", maxsplit=1)[0], [endpoint])
     pairs: dict[str, Scenario] = {"single_stream": Closed(1, SECONDS), "server": Open(RATE_RPS, SECONDS)}
@@ -58,23 +60,30 @@ def against_loadgen(folder: Path, endpoint: str, _comparisons: int) -> dict[str,
 
 
 def against_wrk(folder: Path, endpoint: str, _comparisons: int) -> dict[str, Any]:
-    """`wrk` against our closed loop with as many connections, turn by turn; medians over the repeats."""
+    """`wrk` against our closed loop with as many connections, turn by turn.
+
+    Judged by the users that the report ranks by. With few of them the server waits for the clients, and what a client
+    does between an answer and its next request is part of the loop: shown beside it.
+    """
     if shutil.which("wrk") is None:
         return {"outcome": "not made", "text": "wrk is not installed"}
     server_cpus, client_cpus = pinning()
     host = find_host(endpoint.split("/", maxsplit=1)[0], [endpoint])
-    ours, theirs = [], []
+    users: dict[str, dict[str, Any]] = {str(count): {"ours_rps": [], "wrk_rps": []} for count in WRK_USERS}
     with running(host, folder, server_cpus) as hosted:
         place = hosted.endpoints[endpoint]
         script = _wrk_script(folder, place)
-        for number in tqdm(range(REPEATS), desc="wrk", file=sys.stderr):
-            ours.append(_ours(folder, hosted, place, Closed(WRK_USERS, SECONDS), number, client_cpus)["rps"])
-            theirs.append(_wrk(folder, place, script, client_cpus))
-    off = float(np.median(ours) / np.median(theirs) - 1)
-    good = abs(off) <= WRK_BOUND
-    text = f"ours/wrk {off:+.1%} on requests per second with {WRK_USERS} connections"
-    fields = {"endpoint": endpoint, "bound": WRK_BOUND, "ours_rps": ours, "wrk_rps": theirs, "off": off}
-    return {"outcome": "pass" if good else "fail", "text": text, **fields}
+        for number in tqdm(range(WRK_REPEATS), desc="wrk", file=sys.stderr):
+            for count in WRK_USERS:
+                figures, scenario = users[str(count)], Closed(count, WRK_SECONDS)
+                figures["ours_rps"].append(_ours(folder, hosted, place, scenario, number, client_cpus)["rps"])
+                figures["wrk_rps"].append(_wrk(folder, place, script, count, client_cpus))
+    for figures in users.values():
+        figures["off"] = _paired(figures["ours_rps"], figures["wrk_rps"])
+    good = abs(users[str(JUDGED_USERS)]["off"]) <= WRK_BOUND
+    told = ", ".join(f"{figures['off']:+.1%} with {count} connections" for count, figures in users.items())
+    fields = {"endpoint": endpoint, "bound": WRK_BOUND, "users": users, "judged_users": JUDGED_USERS}
+    return {"outcome": "pass" if good else "fail", "text": f"ours/wrk on requests per second: {told}", **fields}
 
 
 def _ours(
@@ -103,12 +112,17 @@ def _loadgen(folder: Path, place: Endpoint, scenario: str, cpus: Collection[int]
 
 
 def _agreement(tools: dict[str, list[dict[str, float]]]) -> dict[str, float]:
-    """How far ours is from theirs, as a share, by the medians of the repeats."""
-    medians = {
-        tool: {key: float(np.median([one[f"{key}_ms"] for one in figures])) for key in BOUNDS}
-        for tool, figures in tools.items()
-    }
-    return {key: medians["ours"][key] / medians["loadgen"][key] - 1 for key in BOUNDS}
+    """How far ours is from theirs, as a share."""
+    found = {}
+    for key in BOUNDS:
+        ours, theirs = ([one[f"{key}_ms"] for one in tools[tool]] for tool in ("ours", "loadgen"))
+        found[key] = _paired(ours, theirs)
+    return found
+
+
+def _paired(ours: list[float], theirs: list[float]) -> float:
+    """The median ratio of neighbouring turns, less one: a machine whose speed drifts drifts under both."""
+    return float(np.median(np.divide(ours, theirs)) - 1)
 
 
 def _wrk_script(folder: Path, place: Endpoint) -> Path:
@@ -127,9 +141,9 @@ def _wrk_script(folder: Path, place: Endpoint) -> Path:
     return script
 
 
-def _wrk(folder: Path, place: Endpoint, script: Path, cpus: Collection[int] | None) -> float:
-    argv = ["wrk", "-t1", f"-c{WRK_USERS}", f"-d{SECONDS:.0f}s", "-s", str(script), f"http://{place.address}"]
-    said = run_to_end(argv, folder / "wrk.log", cpus, SECONDS + 30)
+def _wrk(folder: Path, place: Endpoint, script: Path, users: int, cpus: Collection[int] | None) -> float:
+    argv = ["wrk", "-t1", f"-c{users}", f"-d{WRK_SECONDS:.0f}s", "-s", str(script), f"http://{place.address}"]
+    said = run_to_end(argv, folder / "wrk.log", cpus, WRK_SECONDS + 30)
     rate = re.search(r"Requests/sec:\s*([\d.]+)", said)
     if rate is None or "Non-2xx" in said or "Socket errors" in said:
         raise StageError(f"wrk did not get an answer to every request:\n{said}")

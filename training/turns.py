@@ -1,8 +1,7 @@
 """Let the modes of a framework take turns, so that whatever else the machine does falls on all of them.
 
 Each mode, and the article's loop, is a process of its own (`training.measure turns`) that sleeps until it is its turn:
-none has the other's heap, threads or environment. The twin's modes start as `make train-<framework>` starts them, the
-article's loop as anybody starts a script.
+none has the other's heap or threads.
 """
 
 from __future__ import annotations

@@ -42,9 +42,16 @@ FOUND = {
             "off": {"server": {"p50": 0.01, "p99": -0.02}},
             "figures": {"server": {t: [{"p50_ms": 1.0, "p99_ms": 2.0}] for t in ("ours", "loadgen")}},
         },
-        "wrk": {"outcome": "not made", "text": "wrk is not installed"},
+        "wrk": {
+            "outcome": "pass", "text": "near", "endpoint": "s/a/rest", "judged_users": 32,
+            "users": {"32": {"ours_rps": [950.0], "wrk_rps": [1000.0], "off": -0.05}},
+        },
     },
 }  # fmt: skip
+
+
+for _check in FOUND["checks"].values():
+    _check |= {"date": "2026-01-02T03:04:05+00:00", "git_commit": "abcdef0123"}
 
 
 def test_loadgens_summary_is_read(tmp_path: Path) -> None:
@@ -61,8 +68,12 @@ def test_a_summary_without_percentiles_is_refused(tmp_path: Path) -> None:
 
 def test_the_page_reads_every_check_out() -> None:
     page = render(FOUND)
-    assert "Measured on 2026-01-02 with `make crosscheck`, commit abc" in page
-    assert "| (d) wrk | **not made** | wrk is not installed |" in page
+    assert "Measured on 2026-01-02, last with `make crosscheck`" in page
+    assert "| 32 | 950 | 1,000 | -5.0% |" in page
+    assert "| found | 2026-01-02 03:04, abcdef0 |" in page
+    none = FOUND["checks"]["wrk"] | {"outcome": "not made", "text": "wrk is not installed"}
+    without = render({**FOUND, "checks": {**FOUND["checks"], "wrk": none}})
+    assert "| (d) wrk | **not made** | wrk is not installed | 2026" in without
     assert "| server | 1.000 | 1.000 | +1.0% | 2.000 | 2.000 | -2.0% |" in page
     assert "| +10% | 10 of 10 | 9 of 10 | 1.05 to 1.15 |" in page
 

@@ -78,10 +78,24 @@ def test_a_server_that_is_too_slow_meets_no_rate() -> None:
     assert result["reason"].startswith("not met even at 25 requests/s")
 
 
-def test_other_settings_are_given_up_after_one_probe() -> None:
+def test_other_settings_are_given_up_after_one_rate() -> None:
     result = found(Simulated(1.0), above_rps=990.0)
     assert result["reason"] == "no higher rate than with other settings"
-    assert len(result["probes"]) == 1
+    assert len(result["probes"]) == 2
+
+
+class Standing(Simulated):
+    """A server on a machine that stands still in every third probe."""
+
+    def latencies_ms(self, scenario: Open) -> np.ndarray:
+        latencies = super().latencies_ms(scenario)
+        return latencies + 20.0 * (np.arange(len(latencies)) < 30) * (self.seed % 3 == 1)
+
+
+def test_a_standstill_of_the_machine_is_no_limit_of_the_server() -> None:
+    result = found(Standing(0.5))
+    assert result["confirmed"]
+    assert result["rate_rps"] >= 0.9 * found(Simulated(0.5))["rate_rps"]
 
 
 def test_better_settings_are_searched() -> None:

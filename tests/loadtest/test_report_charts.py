@@ -95,7 +95,7 @@ def test_modes_are_drawn_with_their_intervals_and_named_in_their_table(figures):
     assert panel.image.count("whisker") == 0  # the fixture's rates have no interval of their own
     assert "tensorflow xla" in panel.image
     table = modes_tables(figures)[0]
-    assert [column.name for column in table.columns][:4] == ["Framework", "Mode", "Epoch, s", "Images per s"]
+    assert [column.name for column in table.columns][:4] == ["Framework", "Mode", "Images per s", "Epoch, s"]
     (absent,) = [row for row in table.rows if row[1].detail]
     assert absent[1].detail == "torch.compile needs a C++ compiler: none found"
     assert {cell.text for cell in absent[2:]} == {"n/a"}
