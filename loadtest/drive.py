@@ -6,6 +6,7 @@ event.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -73,45 +74,59 @@ def run_closed(load: Load, connection: Connection, until_ns: int, keep_going: Ca
             gevent.sleep(RETRY_S)
 
 
-def run_open(load: Load, schedule_ns: Iterable[int], cap: int, keep_going: Callable[[], bool]) -> None:
-    """Send a request at each moment of the schedule, then wait for the answers that are still out.
+class OpenLoop:
+    """An open loop that is ready to begin: connected, its timer made, the first piece of its schedule drawn."""
 
-    A send is late only by what this process lacks in time; that is the schedule lag. With `cap` requests in flight the
-    run ends there and is void.
-    """
-    free = [load.target.connection(QuickSocket) for _ in range(min(cap, READY_CONNECTIONS))]
-    connections = list(free)
-    for connection in free:
-        connection.connect()
-    timer, out = Timer(), Group()
+    def __init__(self, load: Load, schedule_s: Iterable[float], cap: int) -> None:
+        """Sends are meant at the seconds of `schedule_s`; with `cap` requests in flight the run ends and is void."""
+        self._load, self._cap = load, cap
+        self._free = [load.target.connection(QuickSocket) for _ in range(min(cap, READY_CONNECTIONS))]
+        self._connections = list(self._free)
+        for connection in self._free:
+            connection.connect()
+        self._timer, self._out = Timer(), Group()
+        moments = iter(schedule_s)
+        self._moments = itertools.chain(list(itertools.islice(moments, 1)), moments)
 
-    def send(intended_ns: int) -> None:
-        if not free:
-            connections.append(load.target.connection(QuickSocket))
-            free.append(connections[-1])
-        connection = free.pop()
+    def run(self, start_ns: int, keep_going: Callable[[], bool]) -> None:
+        """Send a request at each moment of the schedule, then wait for the answers that are still out.
+
+        A send is late only by what this process lacks in time; that is the schedule lag.
+        """
+        load, out = self._load, self._out
         try:
-            load.request(connection, intended_ns)
+            for at_s in self._moments:
+                intended_ns = start_ns + int(at_s * 1e9)
+                self._timer.sleep_until(intended_ns)
+                if not keep_going():
+                    break
+                if load.in_flight >= self._cap:
+                    load.recorder.capped = True
+                    break
+                load.in_flight += 1
+                out.spawn(self._send, intended_ns)
+            out.join(timeout=DRAIN_S)
+            for late in list(out):
+                now_ns = time.perf_counter_ns()
+                why = f"no answer within {DRAIN_S:g} s of the last send"
+                load.recorder.add(late.args[0], now_ns, now_ns, FAILED, why)
         finally:
-            load.in_flight -= 1
-            free.append(connection)
+            self.close()
 
-    try:
-        for intended_ns in schedule_ns:
-            timer.sleep_until(intended_ns)
-            if not keep_going():
-                break
-            if load.in_flight >= cap:
-                load.recorder.capped = True
-                break
-            load.in_flight += 1
-            out.spawn(send, intended_ns)
-        out.join(timeout=DRAIN_S)
-        for late in list(out):
-            now_ns = time.perf_counter_ns()
-            load.recorder.add(late.args[0], now_ns, now_ns, FAILED, f"no answer within {DRAIN_S:g} s of the last send")
-    finally:
-        out.kill()
-        timer.close()
-        for connection in connections:
+    def _send(self, intended_ns: int) -> None:
+        if not self._free:
+            self._connections.append(self._load.target.connection(QuickSocket))
+            self._free.append(self._connections[-1])
+        connection = self._free.pop()
+        try:
+            self._load.request(connection, intended_ns)
+        finally:
+            self._load.in_flight -= 1
+            self._free.append(connection)
+
+    def close(self) -> None:
+        """Give everything back; twice does no harm."""
+        self._out.kill()
+        self._timer.close()
+        for connection in self._connections:
             connection.close()

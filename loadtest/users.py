@@ -13,9 +13,9 @@ from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from loadtest.drive import Load, Report, run_closed, run_open
+from loadtest.drive import Load, OpenLoop, Report, run_closed
 from loadtest.quick_socket import QuickSocket
-from loadtest.scenarios import Burst, Closed, Offline, Open, Scenario, schedule_s
+from loadtest.scenarios import Burst, Open, Scenario, schedule_s
 from serving.server import Endpoint
 
 
@@ -47,33 +47,35 @@ class EndpointUser(User):
     def on_start(self) -> None:
         """Connect before the clock starts."""
         self.shared = type(self).session(self.environment)
-        self.number = next(self.shared.numbers)
-        self.connection = self.shared.load.target.connection(QuickSocket)
-        if isinstance(self.shared.scenario, (Closed, Offline)):
+        shared, scenario = self.shared, self.shared.scenario
+        self.number = next(shared.numbers)
+        self.connection = shared.load.target.connection(QuickSocket)
+        self.open_loop: OpenLoop | None = None
+        if isinstance(scenario, (Open, Burst)):
+            share = self.number * shared.workers + shared.worker
+            schedule = schedule_s(scenario, shared.seed, share, shared.shares)
+            self.open_loop = OpenLoop(shared.load, schedule, scenario.in_flight_cap)
+        else:
             self.connection.connect()
-        self.shared.connected += 1
-        self.shared.go.wait()
+        shared.connected += 1
+        shared.go.wait()
 
     def on_stop(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self.connection.close()
+        if self.open_loop is not None:
+            self.open_loop.close()
 
     @task
     def put_load(self) -> None:
         """Do this user's part of the scenario, then end."""
         shared, scenario = self.shared, self.shared.scenario
         start_ns = shared.start_ns or time.perf_counter_ns()
-        if isinstance(scenario, (Open, Burst)):
-            share = self.number * shared.workers + shared.worker
-            self._follow_schedule(scenario, start_ns, share)
+        if self.open_loop is not None:
+            self.open_loop.run(start_ns, self._goes_on)
         else:
             run_closed(shared.load, self.connection, start_ns + int(scenario.seconds * 1e9), self._goes_on)
         raise StopUser
-
-    def _follow_schedule(self, scenario: Open | Burst, start_ns: int, share: int) -> None:
-        shared = self.shared
-        schedule = (start_ns + int(at_s * 1e9) for at_s in schedule_s(scenario, shared.seed, share, shared.shares))
-        run_open(shared.load, schedule, scenario.in_flight_cap, self._goes_on)
 
     def _goes_on(self) -> bool:
         return bool(self._state == "running")

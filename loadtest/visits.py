@@ -192,7 +192,10 @@ def run_once(
                 raise PreflightError(f"no connection to {target.endpoint.address}")
             gevent.sleep(0.001)
         session.start_ns = time.perf_counter_ns() + int(START_DELAY_S * 1e9)
-        gevent.spawn_later(START_DELAY_S, session.go.set)
+        if isinstance(scenario, (Open, Burst)):
+            session.go.set()  # its own timer is finer than an event's
+        else:
+            gevent.spawn_later(START_DELAY_S, session.go.set)
         runner.user_greenlets.join()
     finally:
         runner.stop()
