@@ -2,8 +2,7 @@
 
 (a) A/A: one endpoint under two names; at most 1 of 20 comparisons may see a difference. (b) A planted slowdown of 10 %
 and 25 % must be found in 9 and 10 of 10 comparisons. (c) MLPerf LoadGen drives the same endpoint, SingleStream and
-Server, and must agree within 10 % at p50 and 15 % at p99. (d) `wrk` must agree within 15 % on closed-loop throughput,
-with the users that the report ranks by.
+Server, and must agree within 10 % at p50 and 15 % at p99. (d) `wrk` must agree within 15 % on closed-loop throughput.
 
 Reads the model repository; writes `artifacts/results/crosscheck/` and `docs/benchmarks/crosscheck.{json,md}`.
 """

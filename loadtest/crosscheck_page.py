@@ -80,8 +80,8 @@ def _wrk(check: Mapping[str, Any]) -> str:
         lines.append(f"| {users} | {ours:,.0f} | {theirs:,.0f} | {one['off']:+.1%} |")
     return (
         "## (d) wrk\n\n"
-        f"Closed loops on `{check['endpoint']}`, turn by turn; allowed are 15 % with the {check['judged_users']} "
-        "connections that the report ranks by. With few connections the server waits for its clients, so that the work "
+        f"Closed loops on `{check['endpoint']}`, turn by turn; allowed are 15 %. With few "
+        "connections the server waits for its clients, so that the work "
         "between an answer and the next request is part of the loop; wrk's is a few microseconds of C and looks into "
         "no answer, ours checks every one.\n\n" + "\n".join(lines)
     )

@@ -2,9 +2,9 @@
 a function.
 
 A probe passes as LoadGen's Server scenario does: with n requests, of which t were over the target, where n requests
-with t over state a p99 (`requests_needed`), and the run itself is VALID. One that fails is made once more, for a
-standstill of a shared machine is no limit of the server. First a bracket by doubling or halving from what a closed loop
-reaches, then bisection, then a second run at the rate found; where that fails, the next lower rate is tried.
+with t over state a p99 (`requests_needed`), and the run itself is VALID. Where one fails, the two after it must pass,
+for a standstill of a shared machine is no limit of the server. First a bracket by doubling or halving from what a
+closed loop reaches, then bisection, then a second run at the rate found; where that fails, the next lower rate is tried.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ STEP_DOWN = 0.93
 LOWEST_RPS = 25.0
 """Rates below are not searched: half a minute a probe, and no rate that anybody asks for."""
 CONFIRMATIONS = 3
-TRIES = 2
-"""Probes at a rate before it fails."""
 
 Probe = Callable[[Scenario], dict[str, Any]]
 
@@ -54,11 +52,11 @@ def search_rate(probe: Probe, search: Search, target_ms: float) -> dict[str, Any
     probes: list[dict[str, Any]] = []
 
     def passes(rate_rps: float) -> bool:
-        for _ in range(TRIES):
+        def probed() -> bool:
             probes.append(_probed(probe(Open(rate_rps, _seconds(rate_rps))), rate_rps, search.clients))
-            if probes[-1]["passed"] or probes[-1]["failures"]:
-                break
-        return bool(probes[-1]["passed"])
+            return bool(probes[-1]["passed"])
+
+        return probed() or (not probes[-1]["failures"] and probed() and probed())
 
     if search.above_rps:
         low = search.above_rps * FINENESS
