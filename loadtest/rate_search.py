@@ -4,7 +4,8 @@ a function.
 A probe passes as LoadGen's Server scenario does: with n requests, of which t were over the target, where n requests
 with t over state a p99 (`requests_needed`), and the run itself is VALID. Where one fails, the two after it must pass,
 for a standstill of a shared machine is no limit of the server. First a bracket by doubling or halving from what a
-closed loop reaches, then bisection, then a second run at the rate found; where that fails, the next lower rate is tried.
+closed loop reaches, then bisection, then a second run at the rate found; where that fails, the next lower rate is
+tried.
 """
 
 from __future__ import annotations
