@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,10 @@ def main(words: Sequence[str]) -> int:
     total = sum(len(host.endpoints) * len(grids[host.name]) for host in hosts)
     with tqdm(total=total, desc="slo", unit="search", file=sys.stderr) as bar:
         for host in hosts:
-            found += _search_host(host, grids[host.name], clients, given.target_ms, given.seed, bar)
-            _write(found, given.target_ms, clients, words)
+            before = found
+            for rows in _search_host(host, grids[host.name], clients, given.target_ms, given.seed, bar):
+                found = [*before, *rows]
+                _write(found, given.target_ms, clients, words)
     print(table(found, given.target_ms))
     print(f"\nresults: {shown(FOLDER / 'slo.json')}; `make report` shows them")
     return 0
@@ -61,8 +63,8 @@ def _grid(host: Host, no_tuning: bool) -> Sequence[Settings]:
 
 def _search_host(
     host: Host, grid: Sequence[Settings], clients: dict[str, Any], target_ms: float, seed: int, bar: tqdm[Any]
-) -> list[dict[str, Any]]:
-    """Each endpoint's rate by default, and the best of the grid."""
+) -> Iterator[list[dict[str, Any]]]:
+    """Each endpoint's rate by default, and the best of the grid so far, after each of its settings."""
     defaults: dict[str, dict[str, Any]] = {}
     best: dict[str, dict[str, Any]] = {}
     for number, settings in enumerate(grid):
@@ -77,8 +79,7 @@ def _search_host(
                 best[name] = {**result, "settings": "tuned"}
             elif (result["rate_rps"] or 0.0) > (best[name]["rate_rps"] or 0.0):
                 best[name] = {**result, "settings": "tuned"}
-    tuned = list(best.values()) if len(grid) > 1 else []
-    return [*defaults.values(), *tuned]
+        yield [*defaults.values(), *(best.values() if number else ())]
 
 
 def _search(
