@@ -124,13 +124,15 @@ def table(found: Sequence[dict[str, Any]], target_ms: float) -> str:
     for one in found:
         by_name.setdefault(one["name"], {})[one["settings"]] = one
     lines = [
-        f"| endpoint | requests/s, p99 ≤ {target_ms:g} ms | p99, ms | CPU | memory, MB | tuned | its settings |",
-        "|---|---:|---:|---:|---:|---:|---|",
+        f"| endpoint | requests/s, p99 ≤ {target_ms:g} ms | goodput | p99, ms | CPU | memory, MB "
+        "| tuned | its settings |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for name, pair in sorted(by_name.items()):
         default, tuned = pair["default"], pair.get("tuned", pair["default"])
-        cells = [name, _rate(default), _cell(default["p99_ms"], "{:.2f}"), _cell(default["cpu_share"], "{:.2f}")]
         memory = default["rss_bytes"] and default["rss_bytes"] / 1e6
+        cells = [name, _rate(default), _cell(default["goodput_rps"], "{:,.0f}")]
+        cells += [_cell(default["p99_ms"], "{:.2f}"), _cell(default["cpu_share"], "{:.2f}")]
         lines.append("| " + " | ".join([*cells, _cell(memory, "{:.0f}"), _rate(tuned), tuned["setting"]]) + " |")
     return "\n".join(lines)
 
