@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
@@ -76,6 +77,8 @@ class Http1(asyncio.Protocol):
                 return
             del self.waiting[: end + 4 + length]
             fault = self.behaviour.spend()
+            if fault == "exit":
+                os._exit(1)
             if fault == "close":
                 self.transport.abort()
                 return
@@ -165,7 +168,7 @@ def main() -> int:
     parser.add_argument("--stall-ms", type=float, default=0.0)
     parser.add_argument("--service-ms", type=float, default=0.0)
     parser.add_argument(
-        "--fault", choices=("wrong", "close"), default="", help="what goes wrong (gRPC: always a close)"
+        "--fault", choices=("wrong", "close", "exit"), default="", help="what goes wrong (gRPC: always a close)"
     )
     parser.add_argument("--fault-after", type=int, default=0, help="requests before the fault begins")
     given = parser.parse_args()

@@ -13,7 +13,7 @@ from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from loadtest.drive import Load, OpenLoop, Report, run_closed
+from loadtest.drive import Load, OpenLoop, Report, get_ready, run_closed
 from loadtest.quick_socket import QuickSocket
 from loadtest.scenarios import Burst, Open, Scenario, schedule_s
 from serving.server import Endpoint
@@ -56,7 +56,7 @@ class EndpointUser(User):
             schedule = schedule_s(scenario, shared.seed, share, shared.shares)
             self.open_loop = OpenLoop(shared.load, schedule, scenario.in_flight_cap)
         else:
-            self.connection.connect()
+            get_ready(self.connection)
         shared.connected += 1
         shared.go.wait()
 

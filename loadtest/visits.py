@@ -189,7 +189,7 @@ def run_once(
             runner.spawning_greenlet.join()
         while session.connected < scenario.users:
             if not len(runner.user_greenlets):
-                raise PreflightError(f"no connection to {target.endpoint.address}")
+                raise PreflightError("its users ended before the clock started")
             gevent.sleep(0.001)
         session.start_ns = time.perf_counter_ns() + int(START_DELAY_S * 1e9)
         if isinstance(scenario, (Open, Burst)):

@@ -58,7 +58,7 @@ def test_page_puts_load_on_every_server(
         stats(tool, lambda said: len(said["workers"]) == WORKERS)
         ask(tool, "/swarm", f"user_count={USERS}", f"spawn_rate={USERS}")
         said = stats(tool, lambda said: total(said, "num_requests") >= ENOUGH)
-        ask(tool, "/stop")
+        ask(tool, "/stop", "by=test")
     finally:
         cluster.delete(FOLDER)
     report(page={"ready_s": max(ready_s.values()), "requests": total(said, "num_requests")})

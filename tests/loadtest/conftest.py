@@ -30,6 +30,7 @@ PLANS: dict[str, tuple[str, tuple[str, ...], tuple[Scenario, ...]]] = {
     "turns wrong": ("rest", ("--fault", "wrong", "--fault-after", "11"), (Closed(1, 0.2),)),
     "breaks off": ("rest", ("--fault", "close", "--fault-after", "11"), (Closed(1, 0.3),)),
     "breaks off over grpc": ("grpc", ("--fault", "close", "--fault-after", "11"), (Closed(1, 0.3),)),
+    "dies": ("rest", ("--fault", "exit", "--fault-after", "11"), (Closed(1, 0.3), Closed(8, 0.2), Open(200, 0.2))),
     "is wrong from the start": ("rest", ("--fault", "wrong"), (Closed(1, 0.2),)),
 }
 

@@ -115,6 +115,14 @@ def test_a_failure_never_becomes_a_latency(results: Results, name: str) -> None:
     assert result["throughput_rps"] * result["elapsed_s"] == pytest.approx(10)
 
 
+def test_a_server_that_dies_fails_what_is_sent_to_it_and_nothing_before(results: Results) -> None:
+    first, closed, opened = results["dies"]
+    assert first["requests"] - first["failures"] == 10
+    for result in (closed, opened):
+        assert result["requests"] == result["failures"] > 0
+        assert "Connection refused" in result["explanations"][0]
+
+
 def test_a_wrong_endpoint_fails_its_preflight(results: Results) -> None:
     (result,) = results["is wrong from the start"]
     assert "wrong answer to sample 0" in result["preflight_error"]
