@@ -1,11 +1,13 @@
 """The search for the highest open-loop rate at which p99 from the intended send stays under a target. Pure: a probe is
 a function.
 
-A probe passes as LoadGen's Server scenario does: with n requests, of which t were over the target, where n requests
-with t over state a p99 (`requests_needed`), and the run itself is VALID. Where one fails though half of its requests
-met the target, the two after it must pass, for a standstill of a shared machine is no limit of the server. First a
-bracket by doubling or halving from what a closed loop reaches, then bisection, then a second run at the rate found;
-where that fails, the next lower rate is tried.
+A rate is tried in pieces, whose requests are counted together as LoadGen's Server scenario counts: it is met as soon as
+n requests, of which t were over the target, state that the p99 is not (`requests_needed`), missed as soon as they state
+that it is, and where neither is so after some thousands, it is what the share says. A piece in which the generator was
+late says nothing and is made again. Where a rate is missed though half of a piece's requests met the target, the two
+trials after it must do, for a standstill of a shared machine is no limit of the server. First a bracket by doubling or
+halving from what a closed loop reaches, then bisection, then a second trial of the rate found; where that fails, the
+next lower rate is tried.
 """
 
 from __future__ import annotations
@@ -14,13 +16,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from loadtest.result import summarise
 from loadtest.scenarios import Closed, Open, Scenario
-from loadtest.statistics import requests_needed
+from loadtest.statistics import certainly_over, requests_needed
 from loadtest.validity import judge_run
 
 PERCENTILE = 0.99
 REQUESTS = 1500
-"""Requests of a probe: up to 5 of them may be over the target."""
+"""Requests of a piece: up to 5 of them may be over the target where one piece is to do."""
+PIECES = 3
+VOID_PIECES = 3
+"""So many pieces in which the client was the limit end a trial."""
 FINENESS = 1.06
 """The bracket's two ends may differ by this factor at the end."""
 STEP_DOWN = 0.93
@@ -53,14 +61,11 @@ def search_rate(probe: Probe, search: Search, target_ms: float) -> dict[str, Any
     probes: list[dict[str, Any]] = []
 
     def passes(rate_rps: float) -> bool:
-        def probed() -> bool:
-            probes.append(_probed(probe(Open(rate_rps, _seconds(rate_rps))), rate_rps, search.clients))
+        def tried() -> bool:
+            probes.append(_trial(probe, rate_rps, search.clients, target_ms))
             return bool(probes[-1]["passed"])
 
-        def again() -> bool:
-            return not probes[-1]["failures"] and bool(probes[-1]["p50_ms"] <= target_ms)
-
-        return probed() or (again() and probed() and probed())
+        return tried() or (probes[-1]["may_be_a_standstill"] and tried() and tried())
 
     if search.above_rps:
         low = search.above_rps * FINENESS
@@ -103,29 +108,57 @@ def _bracket(passes: Callable[[float], bool], rate_rps: float, factor: float) ->
 
 
 def _seconds(rate_rps: float) -> float:
-    """Long enough for the requests that a probe needs; below 100 requests/s for the fewest that state a p99."""
-    return max(1.0, min(REQUESTS, max(15 * rate_rps, 1.1 * requests_needed(PERCENTILE))) / rate_rps)
+    """A piece's length: a second, and 1,500 requests; at low rates fewer, but as many as state a p99."""
+    return max(1.0, min(REQUESTS, max(4 * rate_rps, 1.1 * requests_needed(PERCENTILE))) / rate_rps)
 
 
-def _probed(result: dict[str, Any], rate_rps: float, clients: dict[str, Any]) -> dict[str, Any]:
-    judgement = judge_run(result, clients)
-    reasons = [reason for reason in judgement.reasons if not reason.startswith("unstable")]
-    enough = result["requests"] >= requests_needed(PERCENTILE, result["over_target"])
-    latency, server = result["latency_ms"], result["server"]
+def _trial(probe: Probe, rate_rps: float, clients: dict[str, Any], target_ms: float) -> dict[str, Any]:
+    """Try a rate piece by piece until the requests state whether it meets the target."""
+    pieces: list[dict[str, Any]] = []
+    void: list[dict[str, Any]] = []
+    stated, reasons = None, []
+    while stated is None and len(pieces) < PIECES and len(void) < VOID_PIECES:
+        piece = probe(Open(rate_rps, _seconds(rate_rps)))
+        judgement = judge_run(piece, clients)
+        (void if judgement.client_limited else pieces).append(piece)
+        reasons = [reason for reason in judgement.reasons if not reason.startswith("unstable")]
+        if pieces:
+            stated = _stated(pieces, not judgement.client_limited and bool(reasons))
+    figures, client_limited = _figures(pieces or void), len(void) == VOID_PIECES
+    likely = figures["over_target"] <= (1 - PERCENTILE) * figures["requests"] and not client_limited
     return {
         "rate_rps": rate_rps,
-        "requests": result["requests"],
-        "over_target": result["over_target"],
-        "failures": result["failures"] + result["wrong_answers"],
-        "passed": enough and not reasons,
+        "passed": likely if stated is None else stated,
+        "may_be_a_standstill": stated is False and not reasons and figures["p50_ms"] <= target_ms,
         "reasons": reasons,
-        "client_limited": judgement.client_limited,
-        "p50_ms": latency["p50"],
-        "p99_ms": latency["p99"],
-        "goodput_rps": result["goodput_rps"],
-        "cpu_share": None if server["cpu_s"] is None else server["cpu_s"] / result["elapsed_s"],
-        "rss_bytes": server["rss_bytes"],
-        "client_cpu_share": result["client"]["cpu_share"],
+        "client_limited": client_limited,
+        "pieces": len(pieces),
+        "void_pieces": len(void),
+        **figures,
+    }
+
+
+def _stated(pieces: list[dict[str, Any]], faulty: bool) -> bool | None:
+    """Whether the pieces' requests together state that the target is met, or that it is missed; None: neither yet."""
+    requests, over = (sum(one[key] for one in pieces) for key in ("requests", "over_target"))
+    if faulty or certainly_over(requests, over, PERCENTILE):
+        return False
+    return True if requests >= requests_needed(PERCENTILE, over) else None
+
+
+def _figures(pieces: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the pieces of a trial measured together."""
+    seconds = sum(one["elapsed_s"] for one in pieces)
+    known = all(one["server"]["cpu_s"] is not None for one in pieces)
+    latency_ms = summarise(np.concatenate([one["latencies_ms"] for one in pieces]))
+    return {
+        **{key: sum(one[key] for one in pieces) for key in ("requests", "over_target", "failures", "wrong_answers")},
+        "p50_ms": latency_ms["p50"],
+        "p99_ms": latency_ms["p99"],
+        "goodput_rps": sum(one["goodput_rps"] * one["elapsed_s"] for one in pieces) / seconds,
+        "cpu_share": sum(one["server"]["cpu_s"] for one in pieces) / seconds if known else None,
+        "rss_bytes": pieces[-1]["server"]["rss_bytes"],
+        "client_cpu_share": max(one["client"]["cpu_share"] for one in pieces),
     }
 
 

@@ -42,6 +42,13 @@ def requests_needed(share: float, over: int = 1, confidence: float = EARLY_STOPP
     return low
 
 
+def certainly_over(requests: int, over: int, share: float, confidence: float = EARLY_STOPPING_CONFIDENCE) -> bool:
+    """Whether so many requests lie above a value that the percentile does: P[Binomial(n, 1 - share) >= over] < 1 -
+    confidence.
+    """
+    return over > 0 and 1 - _binomial_at_most(over - 1, requests, 1 - share) < 1 - confidence
+
+
 def upper_bound(ordered: np.ndarray, share: float) -> float | None:
     """LoadGen's early-stopping estimate: a value that the percentile is below with 99 % confidence;
     None for too few.

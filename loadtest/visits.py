@@ -160,8 +160,10 @@ def find_rate(environment: Environment, visit: Visit, search: Search, target: Ta
 
     def probe(scenario: Scenario) -> dict[str, Any]:
         result, table = measure(environment, visit, target, scenario, search.next_seed())
-        slow = (table["outcome"] != RIGHT) | (table["done_us"] - table["intended_us"] > visit.target_ms * 1e3)
-        return {"endpoint": {"protocol": visit.endpoint.protocol}, "over_target": int(slow.sum()), **result}
+        latency_ms, right = (table["done_us"] - table["intended_us"]) / 1e3, table["outcome"] == RIGHT
+        slow = ~right | (latency_ms > visit.target_ms)
+        more = {"over_target": int(slow.sum()), "latencies_ms": latency_ms[right]}
+        return {"endpoint": {"protocol": visit.endpoint.protocol}, **more, **result}
 
     found = search_rate(probe, search, visit.target_ms)
     fields = {**visit.context, "endpoint": {**asdict(visit.endpoint), "name": visit.endpoint.name}, **found}

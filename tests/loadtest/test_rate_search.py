@@ -45,6 +45,7 @@ class Simulated:
             "client": {"cpu_share": 0.3},
             "windows": [window] * 5,
             "over_target": over,
+            "latencies_ms": latency_ms,
             **self.result,
         }
 
@@ -97,6 +98,36 @@ class Standing(Simulated):
 def test_a_standstill_of_the_machine_is_no_limit_of_the_server() -> None:
     result = found(Standing(0.5))
     assert result["confirmed"]
+    assert result["rate_rps"] >= 0.9 * found(Simulated(0.5))["rate_rps"]
+
+
+class Restless(Simulated):
+    """A server on a machine that holds up seven of a thousand requests, whatever the load."""
+
+    def latencies_ms(self, scenario: Open) -> np.ndarray:
+        latencies = super().latencies_ms(scenario)
+        return latencies + 20.0 * (np.random.default_rng(self.seed + 1000).random(len(latencies)) < 0.007)
+
+
+def test_more_requests_are_asked_for_where_the_first_state_nothing() -> None:
+    result = found(Restless(0.5))
+    assert result["rate_rps"] >= 0.5 * found(Simulated(0.5))["rate_rps"]
+    assert max(probe["pieces"] for probe in result["probes"]) > 1
+
+
+class Late(Simulated):
+    """A generator that is late in every third piece."""
+
+    def __call__(self, scenario: Scenario) -> dict[str, Any]:
+        result = super().__call__(scenario)
+        return {**result, "schedule_lag_ms": {"p99": 3.0}} if self.seed % 3 == 1 else result
+
+
+def test_a_piece_in_which_the_generator_was_late_is_made_again() -> None:
+    result = found(Late(0.5))
+    assert result["confirmed"]
+    assert not result["client_limited"]
+    assert sum(probe["void_pieces"] for probe in result["probes"]) > 1
     assert result["rate_rps"] >= 0.9 * found(Simulated(0.5))["rate_rps"]
 
 

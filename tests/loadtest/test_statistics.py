@@ -7,6 +7,7 @@ import pytest
 
 from loadtest.moments import digamma, fit_prior, trigamma, trigamma_inverse
 from loadtest.statistics import (
+    certainly_over,
     mean_interval,
     order_interval,
     quantile,
@@ -29,6 +30,13 @@ from loadtest.statistics import (
 )
 def test_counts_are_loadgens(share: float, counts: dict[int, int]) -> None:
     assert {over: requests_needed(share, over) for over in counts} == counts
+
+
+def test_too_many_over_are_seen_as_the_binomial_says() -> None:
+    # 15 expected of 1,500: P[X >= 25] = 0.0108, P[X >= 26] = 0.0059
+    assert not certainly_over(1500, 25, 0.99)
+    assert certainly_over(1500, 26, 0.99)
+    assert not certainly_over(10, 0, 0.99)
 
 
 def test_a_percentile_is_an_element() -> None:
