@@ -166,7 +166,7 @@ def _found(probes: list[dict[str, Any]], rate_rps: float, confirmed: bool, targe
     """The last probe that passed, and what ended the search above it."""
     best = [one for one in probes if one["passed"]][-1]
     higher = [one for one in probes if one["rate_rps"] > best["rate_rps"] and not one["passed"]]
-    limited = any(one["client_limited"] for one in higher)
+    limited = bool(higher) and all(one["client_limited"] for one in higher)  # never was it the server that missed
     reason = "the client's limit, not the server's" if limited else ""
     if not confirmed:
         reason = f"no second run confirmed a rate down to {rate_rps:.0f} requests/s"
