@@ -21,21 +21,19 @@ def server_table(figures: dict[str, Any]) -> list[str]:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for server, ready_s in sorted(figures["ready_s"].items()):
-        update, kill = figures["rolling_update"][server], figures["kill"][server]
-        size = figures["image_bytes"][server] / 1e6
-        lines.append(
-            f"| `{server}` | {size:.0f} | {ready_s:.0f} | {counts(update)} | {update['ready_s']:.0f} "
-            f"| {update['old_one_gone_s']:.0f} | {counts(kill)} | {kill['ready_again_s']:.0f} |"
-        )
+        update, kill = (figures.get(name, {}).get(server, {}) for name in ("rolling_update", "kill"))
+        cells = [megabytes(figures.get("image_bytes", {}).get(server)), whole(ready_s)]
+        cells += [counts(update), whole(update.get("ready_s")), whole(update.get("old_one_gone_s"))]
+        cells += [counts(kill), whole(kill.get("ready_again_s"))]
+        lines.append(f"| `{server}` | " + " | ".join(cells) + " |")
     return lines
 
 
 def image_line(figures: dict[str, Any]) -> list[str]:
     """The images that are no server's."""
-    others = {name: size for name, size in figures["image_bytes"].items() if name not in figures["ready_s"]}
-    return [
-        "- Other images: " + ", ".join(f"`{name}` {size / 1e6:.0f} MB" for name, size in sorted(others.items())) + "."
-    ]
+    others = {name: size for name, size in figures.get("image_bytes", {}).items() if name not in figures["ready_s"]}
+    told = ", ".join(f"`{name}` {megabytes(size)} MB" for name, size in sorted(others.items()))
+    return [f"- Other images: {told}."] if told else []
 
 
 def other_lines(figures: dict[str, Any]) -> list[str]:
@@ -85,8 +83,18 @@ def page_line(found: dict[str, Any]) -> str:
 
 
 def counts(sums: dict[str, int]) -> str:
-    """Requests, failures and wrong answers."""
-    return f"{sums['requests']:,}, {sums['failures']}, {sums['wrong_answers']}"
+    """Requests, failures and wrong answers; n/a where nothing was measured."""
+    return f"{sums['requests']:,}, {sums['failures']}, {sums['wrong_answers']}" if sums else "n/a"
+
+
+def whole(value: float | None) -> str:
+    """A figure without its fraction."""
+    return "n/a" if value is None else f"{value:.0f}"
+
+
+def megabytes(size: float | None) -> str:
+    """Bytes as megabytes."""
+    return whole(None if size is None else size / 1e6)
 
 
 LINES = {

@@ -37,3 +37,8 @@ def test_what_has_not_run_has_no_line() -> None:
     assert "drain" not in said
     assert "Training" not in said
     assert "page" not in said
+
+
+def test_a_cluster_that_only_deployed_has_figures_too() -> None:
+    lines = tables({"ready_s": {"tflite": 9.6}}).splitlines()
+    assert lines[2:] == ["| `tflite` | n/a | 10 | n/a | n/a | n/a | n/a | n/a |"]
