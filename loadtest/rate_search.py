@@ -35,6 +35,8 @@ STEP_DOWN = 0.93
 LOWEST_RPS = 100.0
 """Rates below are not searched: a p99 of fewer takes over seven seconds a probe."""
 CONFIRMATIONS = 3
+MISSED = "not met even at"
+"""How the reason begins where even the lowest rate searched was too high."""
 
 Probe = Callable[[Scenario], dict[str, Any]]
 
@@ -184,4 +186,4 @@ def _found(probes: list[dict[str, Any]], rate_rps: float, confirmed: bool, targe
 def _why(probes: list[dict[str, Any]]) -> str:
     last = probes[-1]
     told = "; ".join(last["reasons"]) or f"{last['over_target']} of {last['requests']} over the target"
-    return f"not met even at {last['rate_rps']:.0f} requests/s: {told}"
+    return f"{MISSED} {last['rate_rps']:.0f} requests/s: {told}"

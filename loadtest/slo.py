@@ -22,7 +22,7 @@ from loadtest.environment import environment, pinning
 from loadtest.generator import generate
 from loadtest.hosts import Host, find_hosts, running
 from loadtest.plan import Visit
-from loadtest.rate_search import Search
+from loadtest.rate_search import LOWEST_RPS, MISSED, Search
 from serving.server import Settings, list_servers
 
 FOLDER = RESULTS / "slo"
@@ -68,12 +68,12 @@ def _search_host(
     defaults: dict[str, dict[str, Any]] = {}
     best: dict[str, dict[str, Any]] = {}
     for number, settings in enumerate(grid):
-        bar.set_postfix_str(f"{host.name} {describe(settings)}")
+        bar.set_postfix_str(f"{host.name} {describe(settings, grid[0])}")
         above = {name: one["rate_rps"] or 0.0 for name, one in best.items()}
         results = _search(replace(host, settings=settings), number, clients, target_ms, above, seed)
         bar.update(len(results))
         for name, result in results.items():
-            result |= {"name": name, "setting": describe(settings), "settings_used": asdict(settings)}
+            result |= {"name": name, "setting": describe(settings, grid[0]), "settings_used": asdict(settings)}
             if number == 0:
                 defaults[name] = {**result, "settings": "default"}
                 best[name] = {**result, "settings": "tuned"}
@@ -111,10 +111,10 @@ def _write(found: list[dict[str, Any]], target_ms: float, clients: dict[str, Any
     write_whole(FOLDER / "slo.json", to_json(fields).encode())
 
 
-def describe(settings: Settings) -> str:
-    """What differs from the defaults, e.g. `threads=2`."""
-    default = asdict(Settings())
-    changed = [f"{key}={value}" for key, value in asdict(settings).items() if value != default[key]]
+def describe(settings: Settings, default: Settings) -> str:
+    """What differs from the server's defaults, e.g. `threads=2`."""
+    usual = asdict(default)
+    changed = [f"{key}={value}" for key, value in asdict(settings).items() if value != usual[key]]
     return ", ".join(changed) or "defaults"
 
 
@@ -139,7 +139,7 @@ def table(found: Sequence[dict[str, Any]], target_ms: float) -> str:
 
 def _rate(one: dict[str, Any]) -> str:
     if one["rate_rps"] is None:
-        return f"n/a ({one['reason']})"
+        return f"< {LOWEST_RPS:g}" if one["reason"].startswith(MISSED) else f"n/a ({one['reason']})"
     mark = "" if one["confirmed"] else " (not confirmed)"
     return f"{'≥ ' if one.get('client_limited') else ''}{one['rate_rps']:,.0f}{mark}"
 
