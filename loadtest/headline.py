@@ -16,6 +16,13 @@ OPENINGS = {
     "open": "Under the same open load {next} takes {times} times as long as {best} at {percentile}",
 }
 
+LAST = {
+    "closed-32": ", and {times} times as many as {last}",
+    "single_stream": ", and {times} times as long for {last}",
+    "open": ", and {last} {times} times as long",
+}
+"""Said of the slowest that is told apart, where it is another than the next."""
+
 
 def headline(
     endpoints: Sequence[dict[str, Any]], verdicts: Sequence[dict[str, Any]], comparison: Mapping[str, Any]
@@ -44,7 +51,7 @@ def _problems(endpoints: Sequence[dict[str, Any]]) -> str:
 
 
 def _best(judged: Sequence[dict[str, Any]], endpoints: Sequence[dict[str, Any]], scenario: str) -> str:
-    """The endpoint that no other beats by the most, those that are not told apart from it, and the best that is."""
+    """The best endpoint, those that are not told apart from it, and the best and the slowest of those that are."""
     names = {name for verdict in judged for name in (verdict["a"], verdict["b"])}
     metric = judged[0]["metric"]
     means = {e["name"]: _mean(e, scenario, metric) for e in endpoints if e["name"] in names}
@@ -57,6 +64,8 @@ def _best(judged: Sequence[dict[str, Any]], endpoints: Sequence[dict[str, Any]],
         return f"{_title(scenario)}no difference is seen between {_list([best, *tied])}.{ranked}"
     times = between(*_times(judged, best, beaten[0]))
     words = OPENINGS[scenario].format(best=best, times=times, next=beaten[0], percentile=metric.removesuffix("_ms"))
+    if len(beaten) > 1:
+        words += LAST[scenario].format(times=between(*_times(judged, best, beaten[-1])), last=beaten[-1])
     return words + (f"; no difference is seen between {best} and {_list(tied)}." if tied else ".") + ranked
 
 
