@@ -37,7 +37,7 @@ def headline(
         found.append(
             "One round can't tell a difference from chance, so nothing is ranked: take `PROFILE=quick` or more."
         )
-    found += [_engines(endpoints), _left_out(endpoints)]
+    found += [_engines(endpoints), _batching(endpoints), _left_out(endpoints)]
     return [sentence for sentence in found if sentence]
 
 
@@ -114,6 +114,20 @@ def _engines(endpoints: Sequence[dict[str, Any]]) -> str:
             "protocols; its figures are not those of tensorflow_model_server."
         )
     return ""
+
+
+def _batching(endpoints: Sequence[dict[str, Any]]) -> str:
+    """Which servers put waiting requests into one batch, where some did and others did not."""
+    sizes = {e["server"]: e["settings"]["max_batch_size"] for e in endpoints if e.get("settings")}
+    alone = sorted(server for server, size in sizes.items() if size == 1)
+    others = sorted(server for server in sizes if server not in alone)
+    if not alone or not others:
+        return ""
+    most = max(sizes.values())
+    return (
+        f"{_list(others)} ran up to {most} waiting requests in one batch, {_list(alone)} one at a time, as they were set: "
+        "the settings are below, and `make slo` compares tuned ones."
+    )
 
 
 def _left_out(endpoints: Sequence[dict[str, Any]]) -> str:

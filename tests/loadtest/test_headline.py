@@ -81,6 +81,14 @@ def test_the_embedded_engine_is_named() -> None:
     assert "tfserving ran as engine: embedded" in words(endpoint("tfserving/a/rest", 10), endpoint("s/a/rest", 20))
 
 
+def test_servers_that_batch_and_others_that_do_not_are_named() -> None:
+    batching = {**endpoint("s/a/rest", 1000), "settings": {"max_batch_size": 32}}
+    alone = {**endpoint("t/b/rest", 1000), "settings": {"max_batch_size": 1}}
+    unknown = {**endpoint("u/c/rest", 1000), "settings": None}
+    assert "s ran up to 32 waiting requests in one batch, t one at a time" in words(batching, alone, unknown)
+    assert "waiting requests" not in words(batching, unknown)
+
+
 def test_failures_come_first() -> None:
     said = words(
         endpoint("s/a/rest", 10, failures=3, wrong_answers=2, validity="INVALID", reasons=["3 failed"]),
