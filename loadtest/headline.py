@@ -125,8 +125,8 @@ def _batching(endpoints: Sequence[dict[str, Any]]) -> str:
         return ""
     most = max(sizes.values())
     return (
-        f"{_list(others)} ran up to {most} waiting requests in one batch, {_list(alone)} one at a time, as they were set: "
-        "the settings are below, and `make slo` compares tuned ones."
+        f"{_list(others)} ran up to {most} waiting requests in one batch, {_list(alone)} one at a time, as they were "
+        "set: the settings are below, and `make slo` compares tuned ones."
     )
 
 
