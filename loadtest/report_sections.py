@@ -183,8 +183,17 @@ def _slo(report: Report, styler: Styler) -> Html:
     table = slo_table(report)
     if table is None:
         return Html("")
-    figure = _figure(row_panels(report, styler, Question("requests per second", slo_rows(report))), words.SLO)
+    caption = f"{words.SLO}{_unmet(report)}"
+    figure = _figure(row_panels(report, styler, Question("requests per second", slo_rows(report))), caption)
     return Html(figure + _fold("The figures, with goodput, processor and memory at that rate", to_html(table)))
+
+
+def _unmet(report: Report) -> str:
+    """The endpoints that no settings let meet the target, in words: the chart has no row for them."""
+    entries = (report.get("slo") or {}).get("endpoints") or []
+    met = {entry["name"] for entry in entries if entry.get("rate_rps")}
+    missed = sorted({entry["name"] for entry in entries} - met)
+    return f" At no rate that was searched it was met by {', '.join(missed)}." if missed else ""
 
 
 def _cost(report: Report, styler: Styler) -> Html:

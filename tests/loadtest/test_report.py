@@ -154,6 +154,17 @@ def test_points_that_a_chart_can_not_show_are_named(page):
     assert "onnxruntime" not in told
 
 
+def test_endpoints_that_met_the_target_at_no_rate_are_named(figures):
+    for entry in figures["slo"]["endpoints"]:
+        if entry["name"].startswith("torchserve/"):
+            entry["rate_rps"] = None
+    said = "At no rate that was searched it was met by torchserve/pytorch-torchscript/grpc, torchserve/"
+    assert said in render_html(figures)
+    for entry in figures["slo"]["endpoints"]:
+        entry["rate_rps"] = 1000
+    assert "At no rate" not in render_html(figures)
+
+
 def test_headline_leads_the_page_and_the_markdown(figures, page):
     body = "".join(Outline(page).words)
     assert body.index(figures["headline"][0]) < body.index("Which endpoint answers most")
