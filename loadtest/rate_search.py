@@ -4,10 +4,10 @@ a function.
 A rate is tried in pieces, whose requests are counted together as LoadGen's Server scenario counts: it is met as soon as
 n requests, of which t were over the target, state that the p99 is not (`requests_needed`), missed as soon as they state
 that it is, and where neither is so after some thousands, it is what the share says. A piece in which the generator was
-late says nothing and is made again. Where a rate is missed though half of a piece's requests met the target, the two
-trials after it must do, for a standstill of a shared machine is no limit of the server. First a bracket by doubling or
-halving from what a closed loop reaches, then bisection, then a second trial of the rate found; where that fails, the
-next lower rate is tried.
+late says nothing of the latency and is made again; a failure or a wrong answer in it counts all the same. Where a rate
+is missed though half of the requests met the target, the two trials after it must do, for a standstill of a shared
+machine is no limit of the server. First a bracket by doubling or halving from what a closed loop reaches, then
+bisection, then a second trial of the rate found; where that fails, the next lower rate is tried.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from loadtest.validity import judge_run
 
 PERCENTILE = 0.99
 REQUESTS = 1500
-"""Requests of a piece: up to 5 of them may be over the target where one piece is to do."""
+"""Requests of a piece: up to 6 of them may be over the target where one piece is to do."""
 PIECES = 3
 VOID_PIECES = 3
 """So many pieces in which the client was the limit end a trial."""
@@ -122,10 +122,11 @@ def _trial(probe: Probe, rate_rps: float, clients: dict[str, Any], target_ms: fl
     while stated is None and len(pieces) < PIECES and len(void) < VOID_PIECES:
         piece = probe(Open(rate_rps, _seconds(rate_rps)))
         judgement = judge_run(piece, clients)
-        (void if judgement.client_limited else pieces).append(piece)
         reasons = [reason for reason in judgement.reasons if not reason.startswith("unstable")]
+        faulty = any(not reason.startswith("client-limited") for reason in reasons)
+        (void if judgement.client_limited and not faulty else pieces).append(piece)
         if pieces:
-            stated = _stated(pieces, not judgement.client_limited and bool(reasons))
+            stated = _stated(pieces, faulty)
     figures, client_limited = _figures(pieces or void), len(void) == VOID_PIECES
     likely = figures["over_target"] <= (1 - PERCENTILE) * figures["requests"] and not client_limited
     return {

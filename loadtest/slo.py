@@ -92,7 +92,7 @@ def _search(
         for index, endpoint in enumerate(host.endpoints):
             path = FOLDER / endpoint.name.replace("/", "__") / f"settings-{number}.json"
             path.unlink(missing_ok=True)
-            search = Search(str(path), seed * 1000 + index * 50, clients, above.get(endpoint.name, 0.0))
+            search = Search(str(path), seed * 100_000 + index * 1000, clients, above.get(endpoint.name, 0.0))
             visits.append(Visit(hosted.endpoints[endpoint.name], (), hosted.pid, WARM_UP_S, target_ms, search=search))
         generate(FOLDER, visits, client_cpus)
     return {visit.endpoint.name: json.loads(Path(visit.search.path).read_bytes()) for visit in visits if visit.search}

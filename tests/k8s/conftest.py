@@ -82,7 +82,7 @@ def cluster(overlay: str) -> Iterator[Cluster]:
     try:
         chosen = choose(overlay)
     except StageError as error:
-        pytest.skip(str(error))
+        pytest.exit(str(error), returncode=2)  # these tests run only where they are asked for: none is no success
     started = chosen.tool is not None and subprocess.run((chosen.tool, "status"), capture_output=True).returncode != 0
     began_s = time.monotonic()
     try:

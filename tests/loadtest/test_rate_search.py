@@ -131,6 +131,22 @@ def test_a_piece_in_which_the_generator_was_late_is_made_again() -> None:
     assert result["rate_rps"] >= 0.9 * found(Simulated(0.5))["rate_rps"]
 
 
+class LateAndFaulty(Late):
+    """The same, and in those pieces a request fails."""
+
+    def __call__(self, scenario: Scenario) -> dict[str, Any]:
+        result = super().__call__(scenario)
+        late = result.get("schedule_lag_ms") == {"p99": 3.0}
+        return {**result, "failures": 1, "explanations": ["reset"]} if late else result
+
+
+def test_a_late_generator_excuses_no_failure() -> None:
+    probes = found(LateAndFaulty(0.5))["probes"]
+    assert sum(probe["void_pieces"] for probe in probes) == 0
+    assert [probe["passed"] for probe in probes if probe["failures"]].count(True) == 0
+    assert any(probe["failures"] for probe in probes)
+
+
 def test_better_settings_are_searched() -> None:
     assert found(Simulated(0.5), above_rps=500.0)["rate_rps"] > 1000
 
