@@ -46,7 +46,7 @@ $(VENV)/.complete: constraints.txt pyproject.toml
 
 compare: export ## The main job: train, export, serve, load-test, report (PROFILE=smoke|quick|full).
 	@COMMAND="make compare PROFILE=$(PROFILE)" $(PY) -m loadtest --profile $(PROFILE)
-	@$(PY) -m loadtest.report
+	@$(PY) -m loadtest report
 
 test: install export ## Install what is needed and run the tests.
 	@$(PY) -m pytest $(PYTEST_ARGS)
@@ -90,7 +90,7 @@ locust: install ## Locust's own web page against the servers that are up, on htt
 	@exec $(VENV)/bin/locust -f loadtest/locustfile.py --web-host 127.0.0.1 $(LOCUST_ARGS)
 
 report: install ## The report from the results that are there.
-	@$(PY) -m loadtest.report
+	@$(PY) -m loadtest report
 
 slo: export ## The highest open-loop rate of each endpoint whose p99 stays under TARGET_MS.
 	@$(PY) -m loadtest slo --target-ms $(TARGET_MS) $(SLO_ARGS)
@@ -103,19 +103,19 @@ crosscheck: export ## Hold the instrument against itself, MLPerf LoadGen and wrk
 	@$(PY) -m loadtest crosscheck
 
 client-speed: export ## The generator beside a plain FastHttpUser loop.
-	@$(PY) -m loadtest client_speed
+	@$(PY) -m loadtest client-speed
 
 gate: install ## Compare two results for CI: BASELINE= CANDIDATE= MAX=10%; 1 on a significant regression.
 	@$(PY) -m loadtest gate --baseline $(BASELINE) --candidate $(CANDIDATE) --max-regression $(or $(MAX),10%)
 
 equal-work: export ## Rerun the well-known mistake of unequal payloads; writes docs/equal_work.md.
-	@$(PY) -m loadtest equal_work
+	@$(PY) -m loadtest equal-work
 
 bench-servers: export ## Our servers beside others and beside the least code that can do it; writes docs/benchmarks/servers.*.
-	@$(PY) -m loadtest.bench_servers
+	@$(PY) -m loadtest bench
 
 bench-faults: export ## Our servers under load while versions change, queues fill, workers die; writes docs/benchmarks/faults.json.
-	@$(PY) -m loadtest.bench_faults
+	@$(PY) -m loadtest faults
 
 compare-training: $(DATA) ## Every execution mode of both twins over rounds; writes docs/benchmarks/training.json.
 	@$(PY) -m training.compare

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         if given[:1] == ["adopt"]:
-            from export.adopt import main as adopt
+            from export.import_model import main as adopt
 
             return adopt(given[1:])
         return export(parse(given))

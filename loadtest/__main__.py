@@ -2,7 +2,7 @@
 
     python -m loadtest [--profile smoke|quick|full] [--servers NAME…] [--only ENDPOINT…] [--resume NAME]
     python -m loadtest --host HOST | --endpoints FILE        servers that run already
-    python -m loadtest summary | gate | slo | crosscheck     each has --help
+    python -m loadtest report | summary | gate | slo | in-process | crosscheck | bench | faults | client-speed | equal-work
 
 Reads the model repository; writes `artifacts/results/<comparison>/`.
 """
@@ -24,13 +24,25 @@ from pathlib import Path
 from typing import NoReturn
 
 from contract import StageError, shown
-from loadtest.comparison import Comparison, carry_out
-from loadtest.in_process import measure_missing
+from loadtest.runs.comparison import Comparison, carry_out
+from loadtest.runs.in_process import measure_missing
 from loadtest.scenarios import PROFILES, at_rate, find_profile
 from serving.repository import read_artifacts
 from serving.server import Endpoint, find_server, list_servers
 
-SUBCOMMANDS = ("summary", "gate", "slo", "crosscheck", "equal_work", "client_speed", "in_process")
+SUBCOMMANDS = {
+    "report": "loadtest.report.command",
+    "summary": "loadtest.analysis.summary",
+    "gate": "loadtest.analysis.gate",
+    "slo": "loadtest.runs.slo",
+    "in-process": "loadtest.runs.in_process",
+    "crosscheck": "loadtest.crosscheck.command",
+    "bench": "loadtest.bench.servers",
+    "faults": "loadtest.bench.faults",
+    "client-speed": "loadtest.bench.client_speed",
+    "equal-work": "loadtest.bench.equal_work",
+}
+"""The module of each subcommand; its `main(argv)` returns the exit status."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         if words and words[0] in SUBCOMMANDS:
-            return int(importlib.import_module(f"loadtest.{words[0]}").main(words[1:]))
+            return int(importlib.import_module(SUBCOMMANDS[words[0]]).main(words[1:]))
         return _compare(words)
     except StageError as error:
         print(error, file=sys.stderr)

@@ -13,38 +13,32 @@ that many workers.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-# `locust -f` puts this folder first, where our statistics.py would hide Python's
-_OTHERS = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "loadtest"]
-sys.path[:] = [str(ROOT), *_OTHERS, str(ROOT)]  # Locust takes the first one away again
-
-
 # isort: off
-import locust  # noqa: E402 it patches the sockets, so it comes first
+import locust  # it patches the sockets, so it comes first
 
-import argparse  # noqa: E402
-import os  # noqa: E402
-import time  # noqa: E402
-from functools import partial  # noqa: E402
-from typing import Any, cast  # noqa: E402
+# isort: on
+import argparse
+import os
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
-import locust.stats  # noqa: E402
-from locust import events  # noqa: E402
-from locust.env import Environment  # noqa: E402
-from locust.runners import LocalRunner, MasterRunner  # noqa: E402
+import locust.stats
+from locust import events
+from locust.env import Environment
+from locust.runners import LocalRunner, MasterRunner
 
-from contract import StageError  # noqa: E402
-from loadtest.drive import Load  # noqa: E402
-from loadtest.recorder import RIGHT, write_raw  # noqa: E402
-from loadtest.result import summarise  # noqa: E402
-from loadtest.scenarios import FOREVER_S, IN_FLIGHT_CAP, Closed, Open, Scenario  # noqa: E402
-from loadtest.target import build_target  # noqa: E402
-from loadtest.users import EndpointUser, Session, locust_report, user_class  # noqa: E402
-from serving.server import Endpoint  # noqa: E402
-from serving.up import ENDPOINTS, read_running  # noqa: E402
+from contract import StageError
+from loadtest.analysis.run_metrics import summarise
+from loadtest.client.target import build_target
+from loadtest.generator.loops import Load
+from loadtest.generator.recorder import RIGHT, write_raw
+from loadtest.generator.users import EndpointUser, Session, locust_report, user_class
+from loadtest.scenarios import FOREVER_S, IN_FLIGHT_CAP, Closed, Open, Scenario
+from serving.process.supervisor import ENDPOINTS, read_running
+from serving.server import Endpoint
 
 SESSIONS: dict[str, Session] = {}
 
@@ -151,7 +145,8 @@ def add_users() -> None:
 
 def main() -> int:
     """Carry out a plan as soon as it is there, here or on the workers that LOADTEST_WORKERS announces."""
-    from loadtest import distributed, visits
+    from loadtest.generator import cluster as distributed
+    from loadtest.generator import runner as visits
 
     plan, workers = Path(sys.argv[1]), int(os.environ.get("LOADTEST_WORKERS", "0"))
     parent = os.getppid()

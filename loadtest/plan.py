@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contract import write_whole
-from loadtest.rate_search import Search
+from loadtest.generator.rate_search import Search
 from loadtest.scenarios import Scenario, from_fields, to_fields
 from serving.server import Call, Endpoint
 

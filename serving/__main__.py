@@ -11,9 +11,9 @@ import numpy as np
 
 from contract import Manifest, StageError, Tensors
 from serving.client import PredictionError, check, predict
+from serving.process.supervisor import read_running, up
 from serving.repository import read_artifacts, read_samples
 from serving.server import Endpoint, find_server, list_servers
-from serving.up import read_running, up
 
 
 def list_command(_arguments: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """The `Server` interface: what a server hosts, how it is started, and how one speaks to it.
 
 A server is one file or folder, `serving/servers/<name>`, with an instance of `Server` in a constant `SERVER`. Encoding
-and decoding are pure functions; processes belong to `serving.launcher`, sockets to `serving.client` and the load test.
+and decoding are pure functions; processes belong to `serving.process.launcher`, sockets to `serving.client` and
+the load test.
 """
 
 from __future__ import annotations

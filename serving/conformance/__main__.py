@@ -73,7 +73,7 @@ def _verdicts(given: argparse.Namespace) -> list[Verdict]:
         return [_of_url(given)]
     if given.start is not None:
         return examine_started(given.start)
-    from serving.up import read_running
+    from serving.process.supervisor import read_running
 
     return examine(read_running(), given.repository)
 

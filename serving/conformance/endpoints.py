@@ -14,7 +14,7 @@ from contract import StageError
 from serving.conformance.exchange import ask
 from serving.conformance.runner import Verdict, run
 from serving.conformance.signature import find_subject
-from serving.launcher import free_ports, start, wait_ready
+from serving.process.launcher import free_ports, start, wait_ready
 from serving.repository import read_artifacts
 from serving.server import Endpoint, find_server, list_servers
 

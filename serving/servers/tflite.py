@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from serving.oip_server import OipServer
+from serving.oip.server import OipServer
 
 SERVER = OipServer("tflite", "tflite", "ai_edge_litert", rest_port=8010, grpc_port=8011)
 
 if __name__ == "__main__":
-    from serving.oip_process import main
+    from serving.oip.program import main
 
     sys.exit(main(SERVER))

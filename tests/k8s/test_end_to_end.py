@@ -23,9 +23,9 @@ from k8s.cluster import NAMESPACE, Cluster
 from k8s.deploy import wait_ready
 from k8s.loadtest import run_loadtest
 from k8s.training import figures, train
-from loadtest.report import main as render_report
+from loadtest.analysis.summary import find_comparison
+from loadtest.report.command import main as render_report
 from loadtest.scenarios import Closed, Open
-from loadtest.summary import find_comparison
 from serving.repository import read_artifacts
 from serving.server import find_server, list_servers
 

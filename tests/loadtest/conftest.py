@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from contract import Manifest, TensorSpec, files_below, size_below
-from loadtest.calibrate import null_server
-from loadtest.generator import generate
 from loadtest.plan import Fixed, Run, Visit
+from loadtest.runs.calibration import null_server
+from loadtest.runs.generator_process import generate
 from loadtest.scenarios import Burst, Closed, Open, Scenario
 from serving.server import Call, Endpoint
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from contract import Manifest
-from serving.launcher import Running, free_ports, start, wait_ready
+from serving.process.launcher import Running, free_ports, start, wait_ready
 from serving.repository import read_artifacts
 from serving.server import Endpoint, find_server
 

@@ -69,7 +69,7 @@ def run_worker() -> int:
     """Serve one master after the other: each has its own process, so that nothing is left of the one before."""
     host = os.environ.get("MASTER_HOST", "loadtest-master")
     while True:
-        subprocess.run((sys.executable, "-m", "loadtest.distributed", host), check=False)
+        subprocess.run((sys.executable, "-m", "loadtest.generator.cluster", host), check=False)
         time.sleep(1)
 
 

@@ -15,7 +15,7 @@ from types import FrameType
 import psutil
 
 from contract import ARTIFACTS, MODEL_STORE, StageError
-from serving.launcher import start
+from serving.process.launcher import start
 from serving.repository import read_artifacts
 from serving.server import Settings
 from serving.servers.torchserve import SERVER, render_config

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from contract import MODEL_REPOSITORY, ROOT, Manifest, Tensors
-from serving.launcher import docker_missing
+from serving.process.launcher import docker_missing
 from serving.server import Call, Launch, Server, Settings
 from serving.servers.tfserving.client import predict_request, predict_response, rows_of, tensors_of
 from serving.servers.tfserving.configuration import write_configuration

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from contract import StageError
+from serving.process.prefork import run_workers
 from serving.servers.tfserving.flags import Flags, help_text, parse_flags
-from serving.workers import run_workers
 
 
 def main(argv: Sequence[str] | None = None) -> int:

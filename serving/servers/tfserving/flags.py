@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from contract import StageError
-from serving.cpus import available_cpus
-from serving.listening import check_pair
+from serving.process.cpus import available_cpus
+from serving.process.sockets import check_pair
 
 
 @dataclass(frozen=True)

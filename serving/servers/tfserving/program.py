@@ -16,25 +16,25 @@ import tempfile
 from pathlib import Path
 
 from contract import StageError
-from serving import rpc_server
-from serving.access import log_call, log_request, tls_context
-from serving.http import HttpServer, Limits, Request, Response, serve
-from serving.listening import bound_socket, bound_unix_socket
-from serving.rpc_health import PATH as HEALTH_PATH
-from serving.rpc_health import health_methods
-from serving.rpc_server import RpcServer
+from serving.process.sockets import bound_socket, bound_unix_socket
+from serving.servers.tfserving.api.grpc import GrpcApi, refuse
+from serving.servers.tfserving.api.inference import Inference
+from serving.servers.tfserving.api.rest import RestApi
+from serving.servers.tfserving.api.warmup import warm_up
+from serving.servers.tfserving.config_files import read_batching, read_metrics_path, read_text
 from serving.servers.tfserving.flags import Flags, session_threads
-from serving.servers.tfserving.grpc_api import GrpcApi, refuse
-from serving.servers.tfserving.inference import Inference
-from serving.servers.tfserving.model import SessionSettings, quiet_tensorflow
-from serving.servers.tfserving.model_configs import ModelConfig, read_config_file
-from serving.servers.tfserving.rest import RestApi
-from serving.servers.tfserving.servable import Servable, load_servable
+from serving.servers.tfserving.metrics import Telemetry
+from serving.servers.tfserving.model.model_configs import ModelConfig, read_config_file
+from serving.servers.tfserving.model.servable import Servable, load_servable
+from serving.servers.tfserving.model.session import SessionSettings, quiet_tensorflow
+from serving.servers.tfserving.model.versions import Library, Retries, say
 from serving.servers.tfserving.status import Status
-from serving.servers.tfserving.telemetry import Telemetry
-from serving.servers.tfserving.text_protos import read_batching, read_metrics_path, read_text
-from serving.servers.tfserving.versions import Library, Retries, say
-from serving.servers.tfserving.warmup import warm_up
+from serving.transport.access import log_call, log_request, tls_context
+from serving.transport.grpc import server as rpc_server
+from serving.transport.grpc.health import PATH as HEALTH_PATH
+from serving.transport.grpc.health import health_methods
+from serving.transport.grpc.server import RpcServer
+from serving.transport.http1.server import HttpServer, Limits, Request, Response, serve
 
 HEALTH_NAMES = ("", "ModelService", "PredictionService")
 HEADER_BYTES = 1 << 20
@@ -110,7 +110,7 @@ class Program:
         configs = self._configs()
         labels = {config.name: config.labels for config in configs}
         if not self._flags.allow_version_labels_for_unavailable_models and any(labels.values()):
-            from serving.servers.tfserving.model_configs import label_refusal
+            from serving.servers.tfserving.model.model_configs import label_refusal
 
             name, first = next((name, next(iter(given.values()))) for name, given in labels.items() if given)
             raise label_refusal(name, first)

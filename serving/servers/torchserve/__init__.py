@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from contract import MODEL_STORE, Manifest, Tensors
-from serving.launcher import docker_missing
+from serving.process.launcher import docker_missing
 from serving.protos import message
 from serving.server import Call, Launch, Server, Settings
 from serving.servers.torchserve.archive import pack

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from contract import ROOT, Manifest, files_below, size_below
 from export.format import find_format
-from serving.launcher import Running, free_ports, start, wait_ready
+from serving.process.launcher import Running, free_ports, start, wait_ready
 from serving.server import Launch, find_server
 
 ONNX_TYPES = {

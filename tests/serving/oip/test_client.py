@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from contract import DATATYPES, Manifest, TensorSpec
-from serving import oip_client
-from serving.oip import Signature
-from serving.oip_json import parse_infer
+from serving.hosting.signature import Signature
+from serving.oip import client as oip_client
+from serving.oip.json_request import parse_infer
 
 SPECS = tuple(TensorSpec(f"x_{name}", name, (-1, 2)) for name in DATATYPES if name != "FP16")
 MANIFEST = Manifest("every", "pytorch", "onnx", "1", SPECS, SPECS, {}, 0)

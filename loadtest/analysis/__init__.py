@@ -1,0 +1,1 @@
+"""From raw times to verdicts. Pure functions: no processes, no sockets."""

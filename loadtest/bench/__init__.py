@@ -1,0 +1,1 @@
+"""Benchmarks of this project's own servers and client, beside other systems."""

@@ -1,0 +1,1 @@
+"""The instrument held against itself, MLPerf LoadGen and wrk."""

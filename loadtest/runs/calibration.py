@@ -1,0 +1,113 @@
+"""The client is measured first: each protocol's client against a null server, which answers at once with a constant.
+
+What it finds, per protocol: the ceiling in requests per second, the latency floor, and the lag behind an open schedule.
+The requests are the largest that the comparison sends over the protocol, the check of the answer runs as in a real run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from contract import MODEL_REPOSITORY, ROOT, StageError, write_whole
+from loadtest.plan import Fixed, Run, Visit
+from loadtest.runs.generator_process import generate
+from loadtest.scenarios import Closed, Open
+from serving.process.launcher import Running, start
+from serving.repository import read_artifacts, read_samples
+from serving.server import Call, Endpoint, Launch, find_server
+
+ANSWER_BYTES = 300
+"""Size of the constant answer: that of ten probabilities as JSON."""
+
+WARM_UP_S = 0.3
+
+
+@contextmanager
+def null_server(
+    folder: Path, protocol: str, answer: bytes, cpus: Collection[int] | None, options: tuple[str, ...] = ()
+) -> Iterator[tuple[Running, int]]:
+    """Run a null server for the block: the process, and its port."""
+    body, log = folder / f"null-{protocol}.answer", folder / f"null-{protocol}.log"
+    write_whole(body, answer)
+    log.unlink(missing_ok=True)
+    argv = (sys.executable, "-m", "loadtest.runs.null_server", "--protocol", protocol, "--answer", str(body), *options)
+    running = start(Launch(argv, {}, ROOT), log=log, cpus=cpus)
+    try:
+        yield running, _announced_port(running)
+    finally:
+        running.stop()
+
+
+def calibrate(
+    folder: Path,
+    endpoints: list[Endpoint],
+    seconds: float,
+    rate_rps: float,
+    server_cpus: Collection[int] | None,
+    client_cpus: Collection[int] | None,
+    repository: Path = MODEL_REPOSITORY,
+) -> list[dict[str, Any]]:
+    """Measure the client of every protocol among `endpoints`: the report's `clients`, written to `folder/clients.json`
+    as well.
+    """
+    largest = {
+        protocol: _largest_call([e for e in endpoints if e.protocol == protocol], repository)
+        for protocol in sorted({endpoint.protocol for endpoint in endpoints})
+    }
+    answer = (b'{"outputs": "' + b"0" * ANSWER_BYTES)[:ANSWER_BYTES]
+    scenarios = (Closed(1, seconds), Closed(8, seconds), Closed(32, seconds), Open(rate_rps, seconds))
+    with ExitStack() as stack:
+        visits = []
+        for protocol, call in largest.items():
+            running, port = stack.enter_context(null_server(folder, protocol, answer, server_cpus))
+            runs = tuple(Run(s, 1, 1, str(folder / "null" / protocol / f"{s.name}-1")) for s in scenarios)
+            endpoint = Endpoint("null", protocol, protocol, port)
+            visits.append(Visit(endpoint, runs, running.pid, WARM_UP_S, fixed=Fixed(call, answer)))
+        generate(folder, visits, client_cpus, repository)
+    clients = [_figures(visit, len(largest[visit.endpoint.protocol].body)) for visit in visits]
+    write_whole(folder / "clients.json", json.dumps(clients, indent=2, sort_keys=True).encode())
+    return clients
+
+
+def _figures(visit: Visit, request_bytes: int) -> dict[str, Any]:
+    protocol, results = (
+        visit.endpoint.protocol,
+        [json.loads(Path(f"{run.path}.json").read_bytes()) for run in visit.runs],
+    )
+    single, *closed, scheduled = results
+    if any(result.get("failures", 1) or result["wrong_answers"] for result in results):
+        raise StageError(
+            f"the null server for {protocol} did not answer every request: see its log, then run `make loadtest`"
+        )
+    return {
+        "protocol": protocol,
+        "ceiling_rps": max(result["throughput_rps"] for result in closed),
+        "latency_floor_ms": {"p50": single["latency_ms"]["p50"], "p99": single["latency_ms"]["p99"]},
+        "schedule_lag_p99_ms": scheduled["schedule_lag_ms"]["p99"],
+        "open_rate_rps": scheduled["scenario"]["rate_rps"],
+        "request_bytes": request_bytes,
+        "null_server_cpu_share": max(result["server"]["cpu_s"] / result["elapsed_s"] for result in closed),
+        "client_cpu_share": max(result["client"]["cpu_share"] for result in closed),
+    }
+
+
+def _largest_call(endpoints: list[Endpoint], repository: Path) -> Call:
+    manifests, sample = read_artifacts(repository), read_samples(repository).take([0])
+    calls = [find_server(e.server).encode(e.protocol, e.artifact, manifests[e.artifact], sample) for e in endpoints]
+    return max(calls, key=lambda call: len(call.body))
+
+
+def _announced_port(running: Running, timeout_s: float = 20.0) -> int:
+    while time.perf_counter() - running.started_s < timeout_s and running.exit_status is None:
+        text = running.log.read_text() if running.log.is_file() else ""
+        for line in text.splitlines(keepends=True):
+            if line.startswith("{") and line.endswith("\n"):
+                return int(json.loads(line)["port"])
+        time.sleep(0.01)
+    raise StageError(f"the null server did not start:\n{running.last_lines()}")

@@ -1,0 +1,1 @@
+"""Models behind a server of our own: load, batch, run, replace. Knows tensors, and no protocol."""

@@ -1,0 +1,1 @@
+"""TensorFlow Serving's JSON: reading predict requests, writing answers and errors."""

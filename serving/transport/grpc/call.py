@@ -1,0 +1,192 @@
+"""The values of our gRPC layer: codes, calls, methods, and what a request's head says.
+
+Source: `PROTOCOL-HTTP2.md` and `statuscodes.md` of github.com/grpc/grpc/doc.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+from urllib.parse import quote
+
+from serving.transport.http1.messages import Limits
+from serving.transport.http2.frames import literal_headers
+
+TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
+UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+ENCODINGS = ("identity", "gzip", "deflate")
+
+
+class Code(IntEnum):
+    """The status codes."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class RpcError(Exception):
+    """An answer that is an error: its code, and words for the client."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, as its method sees it."""
+
+    path: str
+    """`/<package>.<service>/<method>`."""
+    metadata: Mapping[str, str]
+    """Lower-case names; of a repeated name the last value."""
+    arrival_s: float
+    """`time.perf_counter()` when its head had come."""
+    deadline_s: float | None
+    """On the same clock, None without a deadline."""
+    trailing: Sequence[tuple[str, str]] = ()
+    """Metadata to send after the answer."""
+
+
+Answer = bytes | Awaitable[bytes]
+Send = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method of a service: `answer(message, call)` for a unary one, `stream(message, call, send)` for one that sends
+    several messages; an awaitable is cancelled when the client goes away.
+    """
+
+    answer: Callable[[bytes, Call], Answer] | None = None
+    stream: Callable[[bytes, Call, Send], Awaitable[None]] | None = None
+
+
+Failed = Callable[[BaseException], RpcError]
+"""Words the answer to what a method raised."""
+Log = Callable[[Call, int, int], None]
+"""Told of every answered call: its status code and the bytes of its answer."""
+
+
+def failed_call(error: BaseException) -> RpcError:
+    """INTERNAL, with the error's type alone: its text may hold what is none of the client's business."""
+    return error if isinstance(error, RpcError) else RpcError(Code.INTERNAL, f"internal error ({type(error).__name__})")
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all connections of a server have in common."""
+
+    methods: Mapping[str, Method]
+    limits: Limits
+    failed: Failed = failed_call
+    authorization: str | None = None
+    """The one accepted value of the metadata of that name."""
+    public: Collection[str] = ()
+    """Beginnings of the paths that need no authorization."""
+    log: Log | None = None
+    connections: set[Any] = field(default_factory=set)
+    held_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the header block of a request says."""
+
+    path: str
+    metadata: Mapping[str, str]
+    timeout_s: float | None
+    fault: RpcError | None = None
+    """Why the call is refused whatever its message is."""
+    http_status: int = 200
+    """Another status is the whole answer: the request is none of gRPC."""
+
+    def begin(self) -> Call:
+        """A call that begins now."""
+        now_s = time.perf_counter()
+        return Call(self.path, self.metadata, now_s, None if self.timeout_s is None else now_s + self.timeout_s)
+
+
+def read_head(fields: list[tuple[str, str]]) -> Head:
+    """The head of a request from its decoded header fields."""
+    given = dict(fields)
+    path = given.get(":path", "")
+    metadata = {name: value for name, value in given.items() if not name.startswith(":")}
+    kind = metadata.get("content-type", "")
+    if given.get(":method") != "POST":
+        return Head(path, metadata, None, http_status=405)
+    if not kind.startswith("application/grpc") or kind[16:17] not in ("", "+", ";"):
+        return Head(path, metadata, None, http_status=415)
+    timeout_s, fault = None, None
+    if (asked := metadata.get("grpc-timeout")) is not None:
+        match = TIMEOUT.fullmatch(asked)
+        if match is None:
+            fault = RpcError(Code.INVALID_ARGUMENT, f"grpc-timeout is no time: {asked[:50]}")
+        else:
+            timeout_s = int(match[1]) * UNIT_S[match[2]]
+    if (encoding := metadata.get("grpc-encoding", "identity")) not in ENCODINGS:
+        fault = RpcError(
+            Code.UNIMPLEMENTED, f"unknown grpc-encoding {encoding[:50]!r}: {', '.join(ENCODINGS)} are known"
+        )
+    return Head(path, metadata, timeout_s, fault)
+
+
+def read_message(body: bytes, metadata: Mapping[str, str], limit: int) -> bytes:
+    """The one message of a unary request: a flag, its length in four bytes, its content; raises RpcError."""
+    if len(body) < 5 or int.from_bytes(body[1:5], "big") != len(body) - 5 or body[0] > 1:
+        raise RpcError(Code.INVALID_ARGUMENT, f"the request's {len(body)} bytes are not one length-prefixed message")
+    return inflate(body[5:], metadata.get("grpc-encoding", "identity"), limit) if body[0] else body[5:]
+
+
+def inflate(message: bytes, encoding: str, limit: int) -> bytes:
+    """A compressed message's content, at most `limit` bytes."""
+    if encoding == "identity":
+        raise RpcError(Code.INTERNAL, "a message is marked as compressed, but there is no grpc-encoding")
+    inflater = zlib.decompressobj(wbits=47)  # gzip and zlib alike
+    try:
+        content = inflater.decompress(message, limit + 1)
+    except zlib.error as error:
+        raise RpcError(Code.INVALID_ARGUMENT, f"the message is not {encoding}: {error}") from None
+    if len(content) > limit:
+        raise too_large(len(content), limit)
+    if not inflater.eof:
+        raise RpcError(Code.INVALID_ARGUMENT, f"the message is not one whole {encoding} stream")
+    return content
+
+
+def too_large(size: int, limit: int) -> RpcError:
+    """The refusal of a message above the limit."""
+    return RpcError(Code.RESOURCE_EXHAUSTED, f"the message has at least {size} bytes, the limit is {limit}")
+
+
+def trailers(code: int, message: str = "", trailing: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
+    """The fields that end an answer; the message is percent-encoded."""
+    fields = [("grpc-status", str(int(code)))]
+    if message:
+        fields.append(("grpc-message", quote(message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")))
+    return [*fields, *((name, value) for name, value in trailing if value.isprintable())]
+
+
+RESPONSE_HEAD = {":status": "200", "content-type": "application/grpc", "grpc-accept-encoding": ",".join(ENCODINGS)}
+HEAD_BLOCK = literal_headers(RESPONSE_HEAD)
+OK_BLOCK = literal_headers(trailers(Code.OK))

@@ -1,0 +1,102 @@
+"""HTTP/1.1 for servers of our own: an `asyncio.Protocol` over httptools, meant for uvloop, without a framework.
+
+A handler gets whole requests and gives whole responses. What a client can do wrong on the way (limits, slow or endless
+senders, bytes that are no HTTP, going away) ends in this layer; `http_connection.py` is one connection, this module
+what they share: the sockets, the clock, the drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Collection, Sequence
+from email.utils import formatdate
+
+from serving.transport.http1.connection import Connection
+from serving.transport.http1.exchange import Shared
+from serving.transport.http1.messages import (
+    Failed,
+    Handler,
+    Limits,
+    Log,
+    Malformed,
+    Request,
+    Response,
+    error_response,
+    failed_response,
+)
+
+__all__ = ["Handler", "HttpServer", "Limits", "Request", "Response", "error_response", "failed_response", "serve"]
+
+SWEEP_S = 1.0
+"""How often the deadlines of connections are looked at: the precision of every timeout."""
+BACKLOG = 4096
+
+
+class HttpServer:
+    """The listening sockets and connections of one process."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self._loop = asyncio.get_running_loop()
+        self._listeners: list[asyncio.Server] = []
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Enforce every deadline and renew the Date header: the only timer there is, however many connections."""
+        self.shared.date = b"\r\nDate: " + formatdate(usegmt=True).encode()
+        now = self._loop.time()
+        for connection in [c for c in self.shared.connections if c.deadline < now]:
+            connection.expire()
+        self._timer = self._loop.call_later(SWEEP_S, self._sweep)
+
+    async def listen(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections on bound sockets."""
+        for sock in sockets:
+            listener = await self._loop.create_server(
+                lambda: Connection(self.shared), sock=sock, ssl=tls, backlog=BACKLOG
+            )
+            self._listeners.append(listener)
+
+    async def drain(self, timeout_s: float, grace_s: float = 0.0) -> None:
+        """Answer what is in flight, then close everything; at most `timeout_s` seconds.
+
+        For the first `grace_s` seconds requests are still taken, each answer closing its connection, so that clients
+        and load balancers can leave without a lost request.
+        """
+        ends_s = self._loop.time() + timeout_s
+        self.shared.draining = True
+        await asyncio.sleep(min(grace_s, timeout_s))
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self.shared.connections):
+            connection.close_if_idle()
+        while self.shared.connections and self._loop.time() < ends_s:
+            await asyncio.sleep(0.01)
+        for connection in list(self.shared.connections):
+            connection.abort()
+        self._timer.cancel()
+
+
+async def serve(
+    handler: Handler,
+    sockets: Sequence[socket.socket],
+    limits: Limits | None = None,
+    *,
+    malformed: Malformed = error_response,
+    failed: Failed = failed_response,
+    tls: ssl.SSLContext | None = None,
+    token: str | None = None,
+    public: Collection[str] = (),
+    log: Log | None = None,
+) -> HttpServer:
+    """Serve HTTP on bound sockets until `drain`.
+
+    `malformed` words the refusals of this layer, `failed` the answers to what a handler raises; with `token` every
+    request but those for the `public` targets needs `Authorization: Bearer <token>`; `log` is told of every answer.
+    """
+    authorization = f"Bearer {token}".encode() if token else None
+    server = HttpServer(Shared(handler, limits or Limits(), malformed, failed, authorization, public, log))
+    await server.listen(sockets, tls)
+    return server

@@ -1,0 +1,147 @@
+"""One embedded TF Serving on free ports, hosting the models that the genuine server's answers were recorded with."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CONFORMANCE = Path(__file__).parent / "conformance"
+ODD = Path(__file__).parent / "models/odd"
+ROOT = Path(__file__).parents[4]
+START_TIMEOUT_S = 90
+
+
+@dataclass
+class Embedded:
+    """A running server process."""
+
+    process: subprocess.Popen[bytes]
+    rest: int
+    grpc: int
+    log: Path
+    models: Path = field(default_factory=Path)
+
+    def exchange(self, request: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        """Send raw bytes on a connection of their own; the response and its body."""
+        method = request.split(b" ", 1)[0].decode()
+        with socket.create_connection(("127.0.0.1", self.rest), timeout=20) as connection:
+            connection.sendall(request)
+            with http.client.HTTPResponse(connection, method=method) as response:
+                response.begin()
+                return response, response.read()
+
+    def post(self, path: str, body: Any, headers: str = "") -> tuple[int, Any]:
+        """Status and JSON of a POST; `body` may be bytes or anything that JSON has."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: t\r\n{headers}Content-Length: {len(raw)}\r\n\r\n"
+        response, answer = self.exchange(head.encode() + raw)
+        return response.status, json.loads(answer)
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body of a GET."""
+        response, body = self.exchange(f"GET {path} HTTP/1.1\r\nHost: t\r\n\r\n".encode())
+        return response.status, body
+
+    def states(self, model: str) -> dict[int, str]:
+        """The state of each version of a model."""
+        status, body = self.get(f"/v1/models/{model}")
+        rows = json.loads(body).get("model_version_status", []) if status == 200 else []
+        return {int(row["version"]): row["state"] for row in rows}
+
+    def wait_for(self, model: str, wanted: dict[int, str]) -> None:
+        """Return when the model's versions have these states."""
+        ends_s = time.monotonic() + 30
+        while self.states(model) != wanted:
+            assert time.monotonic() < ends_s, (self.states(model), wanted, self.log.read_text()[-2000:])
+            time.sleep(0.05)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start_embedded(folder: Path, *flags: str) -> Embedded:
+    """Start the server on free ports and wait until it answers."""
+    rest, grpc_port, log = free_port(), free_port(), folder / "log"
+    argv = [sys.executable, "-m", "serving.servers.tfserving", f"--port={grpc_port}", f"--rest_api_port={rest}", *flags]
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=output)
+    running = Embedded(process, rest, grpc_port, log)
+    ends_s = time.monotonic() + START_TIMEOUT_S
+    while b"is ready" not in log.read_bytes():
+        assert process.poll() is None, log.read_text()
+        if time.monotonic() > ends_s:
+            process.kill()
+            raise AssertionError(log.read_text())
+        time.sleep(0.05)
+    return running
+
+
+def models_config() -> str:
+    """The configuration that the recordings were made with, and the odd model."""
+    labels = "".join(f'version_labels {{ key: "{k}" value: {v} }} ' for k, v in (("stable", 123), ("canary", 124)))
+    extra = {"two": f"model_version_policy {{ all {{}} }} {labels}"}
+    paths = [CONFORMANCE / "models" / name for name in ("half_plus_two", "two", "multi", "types", "cls")]
+    rows = (
+        f'config {{ name: "{path.name}" base_path: "{path}" model_platform: "tensorflow" {extra.get(path.name, "")} }}'
+        for path in (*paths, ODD)
+    )
+    return "model_config_list { " + " ".join(rows) + " }"
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """The server of the recordings: all models, unavailable labels allowed, monitoring on."""
+    folder = tmp_path_factory.mktemp("tfserving")
+    (folder / "models.config").write_text(models_config())
+    (folder / "monitoring.config").write_text("prometheus_config { enable: true }")
+    running = start_embedded(
+        folder,
+        f"--model_config_file={folder / 'models.config'}",
+        f"--monitoring_config_file={folder / 'monitoring.config'}",
+        "--allow_version_labels_for_unavailable_models",
+    )
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+@pytest.fixture
+def launch_embedded(tmp_path: Path) -> Iterator[Callable[..., Embedded]]:
+    """Start a server of the test's own; whatever is left of it is killed."""
+    started: list[Embedded] = []
+
+    def launch(*flags: str) -> Embedded:
+        started.append(start_embedded(tmp_path, *flags))
+        return started[-1]
+
+    yield launch
+    for running in started:
+        running.process.kill()
+        running.process.wait()
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., Embedded]:
+    """Start a server with flags; the caller ends it."""
+    return start_embedded
