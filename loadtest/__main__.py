@@ -2,7 +2,7 @@
 
     python -m loadtest [--profile smoke|quick|full] [--servers NAME…] [--only ENDPOINT…] [--resume NAME]
     python -m loadtest --host HOST | --endpoints FILE        servers that run already
-    python -m loadtest report | summary | gate | slo | in-process | crosscheck | bench | faults | client-speed | equal-work
+    python -m loadtest report | summary | gate | slo | in-process | crosscheck | bench | faults | …    each has --help
 
 Reads the model repository; writes `artifacts/results/<comparison>/`.
 """
