@@ -64,11 +64,48 @@ class TensorSpec:
     name: str
     datatype: str
     shape: tuple[int, ...]
+    dimensions: tuple[str, ...] = field(default=(), compare=False)
+    """The model's own names of the dimensions, "" for one without a name; empty where the format keeps no names."""
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> TensorSpec:
+        """Read one tensor of a manifest or a signature file; raises KeyError or TypeError where it is none."""
+        return cls(fields["name"], fields["datatype"], tuple(fields["shape"]), tuple(fields.get("dimensions", ())))
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The NumPy dtype of the elements."""
         return DATATYPES[self.datatype]
+
+
+@dataclass(frozen=True)
+class Batching:
+    """Whether the rows of different requests may share a run: a property of the model that shapes alone can't show."""
+
+    verdict: str = "unknown"
+    """`proven` by the export with real samples, `refused` by it, `declared` by the user, `unknown`."""
+    reason: str = "the manifest does not say that rows are independent"
+
+    @property
+    def may_join(self) -> bool:
+        """Whether a server may join requests; where it may not, it runs them one by one."""
+        return self.verdict in ("proven", "declared")
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an output's numbers may lie from the expected ones; all else has to be equal."""
+
+    absolute: float = 1e-4
+    relative: float = 0.0
+    """As a share of `scale`."""
+    scale: float = 0.0
+    """The largest finite magnitude among the output's expected values."""
+
+    @property
+    def allowed(self) -> float:
+        """The largest difference of a right answer."""
+        return self.absolute + self.relative * self.scale
 
 
 @dataclass(frozen=True)
@@ -86,6 +123,9 @@ class Manifest:
     size_bytes: int
     test_accuracy: float | None = None
     """Share of right labels on the test set, 0…1; None for a model brought without labels."""
+    batching: Batching = field(default_factory=Batching)
+    tolerances: dict[str, Tolerance] = field(default_factory=dict)
+    """What servers are held to, per output; `tolerance_of` has the default for one that is not listed."""
     parity: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -98,12 +138,18 @@ class Manifest:
         try:
             fields = json.loads(path.read_text())
             for key in ("inputs", "outputs"):
-                fields[key] = tuple(TensorSpec(t["name"], t["datatype"], tuple(t["shape"])) for t in fields[key])
+                fields[key] = tuple(TensorSpec.from_json(tensor) for tensor in fields[key])
+            fields["batching"] = Batching(**fields.get("batching", {}))  # older manifests have neither of these
+            fields["tolerances"] = {name: Tolerance(**t) for name, t in fields.get("tolerances", {}).items()}
             return cls(**fields)
         except FileNotFoundError:
             raise StageError(f"no {shown(path)}: run `{remedy}`") from None
         except (ValueError, KeyError, TypeError) as error:
             raise StageError(f"{shown(path)} is not a manifest ({error}): delete it and run `{remedy}`") from None
+
+    def tolerance_of(self, output: str) -> Tolerance:
+        """What an answer's tensor `output` is held to."""
+        return self.tolerances.get(output, Tolerance())
 
     def write(self, folder: Path) -> None:
         """Write `folder/manifest.json` so that a reader sees all of it or nothing."""

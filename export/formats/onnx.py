@@ -103,10 +103,15 @@ class Onnx(Format):
 
 
 def spec_of(path: Path, tensor: Any) -> TensorSpec:
-    """Describe an input or output of a session; a named or unknown dimension is free."""
+    """Describe an input or output of a session; a named or unknown dimension is free and keeps its name."""
     if tensor.type not in DATATYPES:
         raise StageError(f"{shown(path)}: {tensor.name!r} is {tensor.type}: the Open Inference Protocol can't carry it")
-    return TensorSpec(tensor.name, DATATYPES[tensor.type], tuple(d if isinstance(d, int) else -1 for d in tensor.shape))
+    return TensorSpec(
+        tensor.name,
+        DATATYPES[tensor.type],
+        tuple(size if isinstance(size, int) else -1 for size in tensor.shape),
+        tuple(size if isinstance(size, str) else "" for size in tensor.shape),
+    )
 
 
 def decoded(array: np.ndarray) -> np.ndarray:

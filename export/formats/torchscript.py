@@ -96,8 +96,7 @@ def read_signature(version_folder: Path) -> tuple[tuple[TensorSpec, ...], tuple[
     try:
         fields = json.loads((version_folder / SIGNATURE_FILE).read_text())
         inputs, outputs = (
-            tuple(TensorSpec(t["name"], t["datatype"], tuple(t["shape"])) for t in fields[side])
-            for side in ("inputs", "outputs")
+            tuple(TensorSpec.from_json(tensor) for tensor in fields[side]) for side in ("inputs", "outputs")
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StageError(f"{shown(version_folder / SIGNATURE_FILE)} is no signature: {error}") from error

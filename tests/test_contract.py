@@ -1,0 +1,49 @@
+"""The manifest: what older files lack has a meaning, and what is written is read again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from contract import Batching, Manifest, TensorSpec, Tolerance
+
+OLD = {
+    "name": "old", "framework": "pytorch", "format": "onnx", "version": "1", "sha256": {}, "size_bytes": 0,
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
+}  # fmt: skip
+
+
+def write(folder: Path, fields: dict[str, object]) -> Manifest:
+    (folder / "manifest.json").write_text(json.dumps(fields))
+    return Manifest.read(folder, "make export")
+
+
+def test_manifest_of_an_older_export_joins_no_requests_and_allows_1e_4(tmp_path):
+    manifest = write(tmp_path, OLD)
+    assert manifest.batching.verdict == "unknown"
+    assert not manifest.batching.may_join
+    assert manifest.tolerance_of("y").allowed == 1e-4
+    assert manifest.inputs[0].dimensions == ()
+
+
+def test_manifest_is_read_as_it_was_written(tmp_path):
+    spec = TensorSpec("x", "FP32", (-1, 3), ("batch", ""))
+    manifest = replace(
+        write(tmp_path, OLD),
+        inputs=(spec,),
+        batching=Batching("proven", "12 samples"),
+        tolerances={"y": Tolerance(1e-4, 1e-4, 250_000.0)},
+    )
+    manifest.write(tmp_path)
+    read = Manifest.read(tmp_path, "make export")
+    assert read == manifest
+    assert read.inputs[0].dimensions == ("batch", "")
+    assert read.tolerance_of("y").allowed == 25.0001
+
+
+def test_batching_is_joined_where_it_was_proven_or_declared():
+    assert [Batching(verdict).may_join for verdict in ("proven", "declared", "refused", "unknown")] == [
+        True, True, False, False,
+    ]  # fmt: skip
