@@ -1,11 +1,52 @@
-"""Holds for the whole suite: the frameworks never share a process, not even this one."""
+"""Holds for the whole suite: the frameworks never share a process; a test waits for a condition, never for a time."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
 
 import pytest
+
+POLL_S = 0.01
+Value = TypeVar("Value")
+
+
+def eventually(condition: Callable[[], Value], within_s: float, otherwise: Callable[[], object] = str) -> Value:
+    """Ask for `condition` until it is true, and return it; after `within_s` seconds fail and show `otherwise`.
+
+    `within_s` only bounds a test that hangs: it is generous, for no test may depend on the speed of a machine.
+    """
+    ends_s = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < ends_s, f"still {value!r} after {within_s:g} s {otherwise()}"
+        time.sleep(POLL_S)
+    return value
+
+
+async def eventually_async(
+    condition: Callable[[], Value], within_s: float, otherwise: Callable[[], object] = str
+) -> Value:
+    """`eventually` for a test that runs in an event loop, which goes on meanwhile."""
+    ends_s = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < ends_s, f"still {value!r} after {within_s:g} s {otherwise()}"
+        await asyncio.sleep(POLL_S)
+    return value
+
+
+@pytest.fixture(scope="session", name="eventually")
+def _eventually() -> Callable[..., Any]:
+    """Hand `eventually` to tests: there is no importing of a conftest."""
+    return eventually
+
+
+@pytest.fixture(scope="session", name="eventually_async")
+def _eventually_async() -> Callable[..., Awaitable[Any]]:
+    """Hand `eventually_async` to tests."""
+    return eventually_async
 
 
 @pytest.fixture(scope="session", autouse=True)

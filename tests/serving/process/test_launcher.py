@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,17 +23,25 @@ PARENT = (
 )
 
 
+WaitForLine = Callable[[launcher.Running], None]
+
+
 def started(tmp_path: Path, code: str, **options: object) -> launcher.Running:
     return launcher.start(Launch((sys.executable, "-c", code)), log=tmp_path / "log", **options)  # type: ignore[arg-type]
 
 
-def wait_for_line(running: launcher.Running) -> None:
-    while not running.log.read_text():
+@pytest.fixture
+def wait_for_line(eventually: Callable[..., Any]) -> WaitForLine:
+    """Wait until a process has written something."""
+
+    def wait(running: launcher.Running) -> None:
+        eventually(lambda: running.log.read_text() or running.exit_status is not None, within_s=30)
         assert running.exit_status is None
-        os.sched_yield()
+
+    return wait
 
 
-def test_stop_ends_the_whole_family(tmp_path: Path) -> None:
+def test_stop_ends_the_whole_family(tmp_path: Path, wait_for_line: WaitForLine) -> None:
     running = started(tmp_path, PARENT)
     wait_for_line(running)
     family = psutil.Process(running.pid).children(recursive=True)
@@ -41,14 +51,14 @@ def test_stop_ends_the_whole_family(tmp_path: Path) -> None:
     assert running.exit_status == -signal.SIGTERM
 
 
-def test_stop_kills_what_ignores_sigterm(tmp_path: Path) -> None:
+def test_stop_kills_what_ignores_sigterm(tmp_path: Path, wait_for_line: WaitForLine) -> None:
     running = started(tmp_path, f"import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True); {SLEEP}")
     wait_for_line(running)
     running.stop(timeout_s=0.2)
     assert running.exit_status == -signal.SIGKILL
 
 
-def test_stop_ends_children_of_a_killed_leader(tmp_path: Path) -> None:
+def test_stop_ends_children_of_a_killed_leader(tmp_path: Path, wait_for_line: WaitForLine) -> None:
     running = started(tmp_path, PARENT)
     wait_for_line(running)
     children = psutil.Process(running.pid).children()

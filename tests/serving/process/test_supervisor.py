@@ -11,8 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psutil
@@ -47,15 +48,19 @@ def port_offset() -> int:
     raise AssertionError("no free ports")
 
 
-def wait_for(artifacts: Path, text: str, process: subprocess.Popen[str]) -> None:
-    deadline_s = time.monotonic() + BOUND_S
-    while text not in (artifacts / "stderr").read_text():
-        assert process.poll() is None, (artifacts / "stderr").read_text()
-        assert time.monotonic() < deadline_s, (artifacts / "stderr").read_text()
-        time.sleep(0.05)
+@pytest.fixture
+def wait_for(eventually: Callable[..., Any]) -> Callable[[Path, str, subprocess.Popen[str]], None]:
+    """Wait until a text is in what `serving up` wrote to stderr."""
+
+    def wait(artifacts: Path, text: str, process: subprocess.Popen[str]) -> None:
+        log = artifacts / "stderr"
+        eventually(lambda: text in log.read_text() or process.poll() is not None, BOUND_S, log.read_text)
+        assert text in log.read_text(), log.read_text()
+
+    return wait
 
 
-def test_killed_server_is_back_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+def test_killed_server_is_back_and_ctrl_c_leaves_nothing(tmp_path: Path, wait_for: Callable[..., None]) -> None:
     argv, env = command("up", SERVER, "--port-offset", str(port_offset()), artifacts=tmp_path)
     with (tmp_path / "stderr").open("w") as stderr:
         process = subprocess.Popen(argv, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr, text=True)

@@ -72,6 +72,12 @@ class Running:
         await self.stop.wait()
         await self.server.drain(3.0, 0.2)
 
+    def streams(self) -> list[int]:
+        """Numbers of the calls under way."""
+        return [
+            number for connection in list(self.server.shared.connections) for number in list(connection.calls.streams)
+        ]
+
     def end(self) -> None:
         """Drain; twice does no harm."""
         if self.thread.is_alive():
