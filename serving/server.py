@@ -8,10 +8,12 @@ the load test.
 from __future__ import annotations
 
 import importlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,9 @@ from contract import Manifest, StageError, Tensors
 
 SERVERS = Path(__file__).parent / "servers"
 PROTOCOLS = ("rest", "rest-binary", "grpc")
+VERSION_SWAP, FULL_QUEUE, TERMINATION, KILLED_WORKER = "version swap", "full queue", "SIGTERM", "killed worker"
+FAULTS = (VERSION_SWAP, FULL_QUEUE, TERMINATION, KILLED_WORKER)
+"""What the fault benchmark does to a server under load."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,12 @@ class Server(ABC):
     """Name of the port that `live_call` and `ready_call` go to."""
     grid: tuple[Settings, ...] = (Settings(),)
     """Settings that tuning tries; the first is the default."""
+    apis: Mapping[str, str] = MappingProxyType({})
+    """The API of `serving.conformance` by protocol, e.g. `{"rest": "oip-rest", "grpc": "oip-grpc"}`."""
+    optional_apis: Mapping[str, str] = MappingProxyType({})
+    """Open Inference APIs by protocol that the server has only where `GET /v2` answers 200."""
+    stands_in_for: Mapping[str, str] = MappingProxyType({})
+    """By engine the genuine program that the engine stands in for; its figures are not that program's."""
 
     @abstractmethod
     def missing(self, engine: str) -> str | None:
@@ -127,6 +138,23 @@ class Server(ABC):
     def live_call(self) -> Call:
         """The HTTP GET, on the port named `ready_port`, that is answered as soon as the process serves HTTP."""
         return Call("/v2/health/live", b"")
+
+    def launch_for_fault(
+        self, fault: str, artifact: str, repository: Path, ports: Mapping[str, int], folder: Path
+    ) -> Launch | None:
+        """How to start the embedded program on `repository` so that `fault`, one of FAULTS, can happen to it.
+
+        Files go into `folder`. None for a server that the fault benchmark leaves out.
+        """
+        return None
+
+    def versions_call(self, artifact: str) -> Call:
+        """The HTTP GET, on the port named `ready_port`, whose answer `served_versions` reads."""
+        return Call(f"/v2/models/{artifact}", b"")
+
+    def served_versions(self, body: bytes) -> set[str]:
+        """The versions that answer predictions, by the answer to `versions_call`."""
+        return set(json.loads(body)["versions"])
 
     def engine(self, wanted: str | None = None) -> str:
         """`wanted` if it can be used, else the first engine that can; raises StageError with every reason."""

@@ -18,16 +18,6 @@ from serving.process.launcher import free_ports, start, wait_ready
 from serving.repository import read_artifacts
 from serving.server import Endpoint, find_server, list_servers
 
-API_OF = {
-    ("onnxruntime", "rest"): "oip-rest",
-    ("onnxruntime", "grpc"): "oip-grpc",
-    ("tflite", "rest"): "oip-rest",
-    ("tflite", "grpc"): "oip-grpc",
-    ("tfserving", "rest"): "tfserving",
-    ("torchserve", "rest"): "torchserve",
-}
-"""What a server speaks, by server and protocol; the cases of tfserving and torchserve use both of their ports."""
-
 
 def examine(endpoints: Sequence[Endpoint], repository: Path | None = None) -> list[Verdict]:
     """Put to every endpoint the cases of the APIs that it speaks."""
@@ -81,8 +71,9 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _spoken(endpoint: Endpoint, rest: str) -> list[str]:
-    """The APIs of an endpoint; TorchServe's own OIP is held to the protocol where it is switched on."""
-    api = API_OF.get((endpoint.server, endpoint.protocol))
-    offered = endpoint.server == "torchserve" and ask(rest, "GET", "/v2").status == 200
-    second = {"rest": "oip-rest", "grpc": "oip-grpc"}.get(endpoint.protocol) if offered else None
-    return [found for found in (api, second) if found]
+    """The APIs of an endpoint; one that a server may have is held to the protocol where it is switched on."""
+    server = find_server(endpoint.server)
+    apis = [server.apis.get(endpoint.protocol)]
+    if endpoint.protocol in server.optional_apis and ask(rest, "GET", "/v2").status == 200:
+        apis.append(server.optional_apis[endpoint.protocol])
+    return [api for api in apis if api]

@@ -14,16 +14,23 @@ import numpy as np
 
 from contract import MODEL_REPOSITORY, ROOT, Manifest, Tensors
 from serving.oip import client as oip_client
-from serving.server import Call, Launch, Server, Settings
+from serving.server import FULL_QUEUE, KILLED_WORKER, TERMINATION, VERSION_SWAP, Call, Launch, Server, Settings
 
 MODULES = ("uvloop", "httptools", "hpack", "simdjson", "google.protobuf")
 """What every one of these servers needs beside its runtime."""
+FAULT_OPTIONS = {
+    VERSION_SWAP: ("--poll-s", "0.2"),
+    FULL_QUEUE: ("--max-queue-size", "2", "--max-batch-size", "1"),
+    TERMINATION: ("--grace-s", "0.5"),
+    KILLED_WORKER: ("--workers", "2"),
+}
 
 
 class OipServer(Server):
     """A server in `python -m serving.servers.<name>`."""
 
     protocols: Mapping[str, str] = {"rest": "rest", "rest-binary": "rest", "grpc": "grpc"}
+    apis: Mapping[str, str] = {"rest": "oip-rest", "grpc": "oip-grpc"}
     engines = ("embedded",)
     grid = (
         Settings(),
@@ -60,6 +67,15 @@ class OipServer(Server):
         argv += ["--max-batch-size", str(settings.max_batch_size)]
         argv += ["--max-queue-delay-us", str(settings.max_queue_delay_us)]
         return Launch(tuple(argv), cwd=ROOT)
+
+    def launch_for_fault(
+        self, fault: str, artifact: str, repository: Path, ports: Mapping[str, int], folder: Path
+    ) -> Launch:
+        """See `Server.launch_for_fault`."""
+        argv = [sys.executable, "-m", f"serving.servers.{self.name}", "--model-repository", str(repository)]
+        argv += ["--artifact", artifact, "--threads", "1"]
+        argv += ["--rest-port", str(ports["rest"]), "--grpc-port", str(ports["grpc"])]
+        return Launch((*argv, *FAULT_OPTIONS[fault]), cwd=ROOT)
 
     def ready_call(self, artifact: str) -> Call:
         """The model's own ready endpoint."""

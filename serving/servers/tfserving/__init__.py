@@ -20,7 +20,7 @@ import orjson
 
 from contract import MODEL_REPOSITORY, ROOT, Manifest, Tensors
 from serving.process.launcher import docker_missing
-from serving.server import Call, Launch, Server, Settings
+from serving.server import FULL_QUEUE, KILLED_WORKER, TERMINATION, VERSION_SWAP, Call, Launch, Server, Settings
 from serving.servers.tfserving.client import predict_request, predict_response, rows_of, tensors_of
 from serving.servers.tfserving.configuration import write_configuration
 
@@ -29,6 +29,13 @@ PROGRAM = "tensorflow_model_server"
 IMAGE = "tensorflow/serving:2.20.0"
 DEFAULT = Settings(threads=0, workers=1, max_batch_size=1, max_queue_delay_us=0)
 """The genuine program's own defaults: no batching, as many threads as cores."""
+FAULT_FLAGS = {
+    VERSION_SWAP: ("--file_system_poll_wait_seconds=1",),
+    FULL_QUEUE: ("--enable_batching", "--batching_parameters_file={folder}/one_row.config"),
+    TERMINATION: ("--grace_seconds=0.5",),
+    KILLED_WORKER: ("--workers=2",),
+}
+ONE_ROW = "max_batch_size { value: 1 } max_enqueued_batches { value: 1 } num_batch_threads { value: 1 }"
 REST_THREADS = 64
 """With batching each waiting request holds one of the genuine program's REST threads: 4 a core are too few."""
 
@@ -40,7 +47,9 @@ class TensorFlowServing(Server):
     formats = ("savedmodel",)
     ports = {"rest": 8501, "grpc": 8500}
     protocols = {"rest": "rest", "grpc": "grpc"}
+    apis = {"rest": "tfserving"}  # the cases use both ports
     engines = ("binary", "docker", "embedded")
+    stands_in_for = {"embedded": "tensorflow_model_server"}
     grid = (
         DEFAULT,
         Settings(threads=0, workers=1, max_batch_size=32, max_queue_delay_us=0),
@@ -75,6 +84,25 @@ class TensorFlowServing(Server):
             return Launch((*inside, *flags))
         own = ("--host=127.0.0.1", f"--workers={settings.workers}")
         return Launch((sys.executable, "-m", "serving.servers.tfserving", *own, *flags), cwd=ROOT)
+
+    def launch_for_fault(
+        self, fault: str, artifact: str, repository: Path, ports: Mapping[str, int], folder: Path
+    ) -> Launch:
+        """See `Server.launch_for_fault`; the embedded engine with one thread."""
+        (folder / "one_row.config").write_text(ONE_ROW)
+        argv = [sys.executable, "-m", "serving.servers.tfserving", "--tensorflow_session_parallelism=1"]
+        argv += [f"--model_name={artifact}", f"--model_base_path={(repository / artifact).resolve()}"]
+        argv += [f"--rest_api_port={ports['rest']}", f"--port={ports['grpc']}"]
+        return Launch((*argv, *(flag.format(folder=folder) for flag in FAULT_FLAGS[fault])), cwd=ROOT)
+
+    def versions_call(self, artifact: str) -> Call:
+        """See `Server.versions_call`."""
+        return self.ready_call(artifact)
+
+    def served_versions(self, body: bytes) -> set[str]:
+        """See `Server.served_versions`; a version that is being unloaded still answers what it has taken."""
+        states = {row["version"]: row["state"] for row in json.loads(body)["model_version_status"]}
+        return {version for version, state in states.items() if state in ("AVAILABLE", "UNLOADING")}
 
     def live_call(self) -> Call:
         """See `Server.live_call`: a list of models is no part of the API, the refusal shows that HTTP is served."""

@@ -36,6 +36,8 @@ class TorchServe(Server):
     formats = ("torchscript",)
     ports = {"rest": 8080, "management": 8081, "metrics": 8082, "grpc": 7070, "grpc_management": 7071}
     protocols = {"rest": "rest", "rest-binary": "rest", "grpc": "grpc"}
+    apis = {"rest": "torchserve"}
+    optional_apis = {"rest": "oip-rest", "grpc": "oip-grpc"}
     engines = ("pip", "docker")
     ready_port = "management"
     grid = (
