@@ -8,6 +8,8 @@ PIP_INSTALL = $(PY) -m pip install --disable-pip-version-check --constraint cons
 # Where torch comes from. Plain indexes carry the CUDA build (gigabytes): on a machine without a GPU name PyTorch's CPU index
 # here, and pip prefers its 2.x+cpu build of the pinned version.
 TORCH_INDEX_URL ?=
+# actionlint on the PATH, or the build of it that PyPI has as a wheel (a fork: the original is in no package index).
+ACTIONLINT = $(or $(shell command -v actionlint),$(VENV)/bin/actionlint)
 PROFILE ?= quick
 HOST ?=
 TARGET_MS ?= 5
@@ -28,7 +30,7 @@ MODELS := $(ARTIFACTS_DIR)/models
 .SECONDARY:
 .PHONY: help install compare test data train export serve-all smoke loadtest locust report slo conformance crosscheck \
 	client-speed gate equal-work bench-servers bench-faults compare-training train-distributed images test-k8s protos \
-	lint typecheck check clean distclean
+	lint typecheck coverage check clean distclean
 
 help: ## List the targets.
 	@grep -hE '^[a-zA-Z0-9_%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
@@ -138,11 +140,16 @@ test-k8s: export ## The end-to-end test on a real cluster.
 protos: ## Compile serving/protos/*.proto again; needs grpcio-tools.
 	@cd serving/protos && $(abspath $(PY)) -m grpc_tools.protoc -I. --descriptor_set_out=protos.desc *.proto
 
-lint: install ## Check style.
+lint: install ## Check style, the folders' dependency rules and the CI workflow.
 	@$(VENV)/bin/ruff check && $(VENV)/bin/ruff format --check
+	@$(VENV)/bin/lint-imports
+	@$(ACTIONLINT)
 
 typecheck: install ## Check types.
 	@$(VENV)/bin/mypy
+
+coverage: install export ## Run the tests and show the lines that none of them runs.
+	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered --cov-report=html:$(ARTIFACTS_DIR)/coverage $(PYTEST_ARGS)
 
 check: lint typecheck test ## All of the above.
 

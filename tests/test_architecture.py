@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can hold: imports, sizes, names, lazy listing."""
+"""The rules of the house that import-linter can't hold: sizes, names, lazy listing, pinned versions."""
 
 from __future__ import annotations
 
@@ -6,25 +6,42 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from contract import ROOT
 
-STAGES = ("contract", "training", "export", "serving", "loadtest", "k8s")
-"""In the order of the data: a stage may import those before it."""
+STAGES = ("training", "export", "serving", "loadtest", "k8s")
 TRACKED = subprocess.run(
     ("git", "ls-files", "-co", "--exclude-standard", "*.py"), cwd=ROOT, capture_output=True, text=True
 )
 FILES = sorted(path for name in TRACKED.stdout.split() if (path := ROOT / name).is_file())
 MODULES = [path for path in FILES if path.relative_to(ROOT).parts[0] in (*STAGES, "contract.py")]
-BANNED = re.compile(r"(^|_)(utils?|helpers?|common|misc|managers?|wrappers?|backends?)($|_)")
+DRAWERS = r"utils?|helpers?|common|misc|managers?|wrappers?|backends?"
+IMAGES = r"crowds?|wires?|visits?|turns|suffers?"
+BANNED = re.compile(rf"(^|_)({DRAWERS}|{IMAGES})($|_)")
+NOT_RENAMED_YET = {  # an entry goes with its rename; none is left in a release
+    "loadtest/bench/closed_loop.py",
+    "loadtest/bench/fast_http_loop.py",
+    "loadtest/bench/faults.py",
+    "loadtest/generator/cluster.py",
+    "loadtest/generator/runner.py",
+    "loadtest/plan.py",
+    "loadtest/runs/comparison.py",
+    "serving/hosting/adaptive_wait.py",
+    "serving/servers/tfserving/json_codec/numbers.py",
+    "tests/loadtest/generator/test_generator.py",
+    "tests/serving/hosting/test_batcher.py",
+    "tests/serving/oip/test_tritonclient.py",
+    "tests/serving/test_protos.py",
+    "tests/training/test_compare.py",
+    "training/compare.py",
+    "training/measure.py",
+    "training/turns.py",
+}
 HEAVY = ("tensorflow", "torch", "onnxruntime", "ai_edge_litert", "locust", "gevent", "grpc")
-
-
-def stage_of(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
 def imported_roots(path: Path) -> set[str]:
@@ -42,14 +59,11 @@ def named(path: Path) -> str:
 
 
 def test_files_are_found() -> None:
-    assert len(MODULES) > 20
+    assert len(MODULES) > 100
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_imports_point_one_way(path: Path) -> None:
-    allowed = STAGES[: STAGES.index(stage_of(path)) + 1]
-    later = {root for root in imported_roots(path) if root in STAGES and root not in allowed}
-    assert not later, f"{named(path)} imports a later stage: {later}"
+def test_contract_imports_no_stage() -> None:
+    assert not imported_roots(ROOT / "contract.py") & set(STAGES)
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
@@ -74,12 +88,18 @@ def test_modules_say_what_they_are(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
-def test_no_drawer_names(path: Path) -> None:
+def test_no_banned_names(path: Path) -> None:
     tree = ast.parse(path.read_text())
     names = [n.name for n in ast.walk(tree) if isinstance(n, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)]
-    assert not [
-        name for name in (path.stem, *names) if BANNED.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
-    ]
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    snake = [re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in (*parts, *names)]
+    assert named(path) in NOT_RENAMED_YET or not [name for name in snake if BANNED.search(name)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_no_module_hides_one_of_the_standard_library(path: Path) -> None:
+    names = set(path.relative_to(ROOT).with_suffix("").parts)
+    assert named(path) in NOT_RENAMED_YET or not names & sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("listing", ["export.format.list_formats", "serving.server.list_servers"])
@@ -92,13 +112,26 @@ def test_listing_imports_nothing_heavy(listing: str) -> None:
     assert result.stdout.strip() == "[]", result.stderr
 
 
-def test_only_the_locustfile_imports_locust() -> None:
-    importers = {path for path in MODULES if imported_roots(path) & {"locust", "gevent"}}
-    assert {stage_of(path) for path in importers} <= {"loadtest"}
+def test_only_the_generator_imports_locust_and_gevent() -> None:
+    importers = {named(path) for path in MODULES if imported_roots(path) & {"locust", "gevent"}}
+    allowed = "loadtest/generator/", "loadtest/locustfile.py"
+    assert not {name for name in importers - NOT_RENAMED_YET if not name.startswith(allowed)}
+
+
+def pinned() -> dict[str, str]:
+    """The versions in constraints.txt by the package's normalised name; anything else there is an error."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^\s;]+", line) for line in lines)
+    return {normalised(name): version for name, _, version in (line.partition("==") for line in lines)}
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_constraints_pin_every_dependency() -> None:
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^\s;]+", line) for line in lines)
-    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines}
-    assert {"tensorflow", "torch", "torchserve", "onnxruntime", "locust", "numpy", "pytest", "setuptools"} <= pinned
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
+    names = {match[0] for line in lines if "==" not in line and (match := re.match(r"[A-Za-z0-9._-]+", line))}
+    assert {normalised(name) for name in names} - pinned().keys() == {project["name"]}
