@@ -47,6 +47,8 @@ class Visit:
     target_ms: float = 5.0
     context: dict[str, Any] = field(default_factory=dict)
     fixed: Fixed | None = None
+    prepared: str = ""
+    """A file of `loadtest.client.prepared` whose requests are sent in place of the repository's samples."""
     search: Search | None = None
     """The search for the highest rate that meets the target, made after the runs."""
 
@@ -71,6 +73,7 @@ def _fields(visit: Visit) -> dict[str, Any]:
         "warm_up_s": visit.warm_up_s,
         "target_ms": visit.target_ms,
         "context": visit.context,
+        "prepared": visit.prepared,
         "search": asdict(visit.search) if visit.search else None,
         "fixed": fixed
         and {
@@ -90,6 +93,6 @@ def _visit(fields: dict[str, Any]) -> Visit:
         bytes.fromhex(fields["fixed"]["answer"]),
         fields["fixed"]["answer_headers"],
     )
-    rest = {key: fields[key] for key in ("server_pid", "warm_up_s", "target_ms", "context")}
+    rest = {key: fields[key] for key in ("server_pid", "warm_up_s", "target_ms", "context", "prepared")}
     search = Search(**fields["search"]) if fields["search"] else None
     return Visit(endpoint=Endpoint(**fields["endpoint"]), runs=runs, fixed=fixed, search=search, **rest)

@@ -6,12 +6,13 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from contract import MODEL_REPOSITORY, Manifest, StageError
+from loadtest.client import changing
 from loadtest.client.grpc import GrpcConnection
 from loadtest.client.http1 import Http1Connection, Opener
 from loadtest.client.requests import Answer, grpc_request, http1_request
@@ -80,7 +81,8 @@ class Target:
     """Requests and checks by index, and how to connect."""
 
     endpoint: Endpoint
-    requests: list[Any]
+    requests: Sequence[Any]
+    """Each look-up gives the bytes of one send, with a trace context of its own."""
     checks: list[Check]
     request_bytes: float
     """Mean size of a body (HTTP) or message (gRPC)."""
@@ -133,15 +135,30 @@ def build_target(endpoint: Endpoint, repository: Path = MODEL_REPOSITORY, batch:
 
 
 def assemble(endpoint: Endpoint, calls: list[Call], checks: list[Check], samples_sha256: str, batch: int = 1) -> Target:
-    """A target from encoded calls and their checks."""
+    """A target from encoded calls and their checks; every send carries a `traceparent` of its own."""
+    traced = [replace(call, headers={**call.headers, **changing.headers()}) for call in calls]
+    places = {changing.TRACE_PLACE: changing.trace_bytes}
+    return assemble_changing(endpoint, traced, checks, samples_sha256, batch, places)
+
+
+def assemble_changing(
+    endpoint: Endpoint,
+    calls: list[Call],
+    checks: list[Check],
+    samples_sha256: str,
+    batch: int,
+    places: Mapping[bytes, Callable[[int], bytes]],
+) -> Target:
+    """A target whose requests differ from send to send in `places`, and in nothing where there are none."""
     if endpoint.protocol == "grpc":
         requests: list[Any] = [grpc_request(call.path, call.headers, call.body, endpoint.address) for call in calls]
         sizes = [9 + len(block) + sum(9 + len(piece) for piece in pieces) for block, pieces in requests]
     else:
         requests = [http1_request(call.path, call.headers, call.body, endpoint.address) for call in calls]
         sizes = [len(request) for request in requests]
-    bodies = sum(len(call.body) for call in calls) / len(calls)
-    return Target(endpoint, requests, checks, bodies, sum(sizes) / len(sizes), samples_sha256, batch)
+    bodies, total = sum(len(call.body) for call in calls) / len(calls), sum(sizes) / len(sizes)
+    sends = changing.ChangingRequests(requests, places) if places else requests
+    return Target(endpoint, sends, checks, bodies, total, samples_sha256, batch)
 
 
 def _wrong_by(samples: Samples, artifact: str, group: list[int]) -> Callable[[dict[str, Any]], float]:

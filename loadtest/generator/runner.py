@@ -22,6 +22,7 @@ from locust.env import Environment
 
 from contract import StageError, to_json, write_whole
 from loadtest.analysis.run_metrics import measured
+from loadtest.client.prepared import PreparedRequests
 from loadtest.client.requests import BrokenAnswerError
 from loadtest.client.target import Check, Target, assemble, build_target
 from loadtest.generator.hub_socket import QuickSocket
@@ -96,7 +97,7 @@ def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
 def is_busiest(visit: Visit, scenario: Scenario) -> bool:
     """Whether it is the visit's closed loop with the most users, of a server that may tell where its time goes."""
     closed = [run.scenario.users for run in visit.runs if isinstance(run.scenario, Closed)]
-    return visit.fixed is None and isinstance(scenario, Closed) and scenario.users == max(closed)
+    return not (visit.fixed or visit.prepared) and isinstance(scenario, Closed) and scenario.users == max(closed)
 
 
 def bearable(scenario: Scenario, reached_rps: float) -> Scenario:
@@ -225,6 +226,8 @@ def preflight(target: Target) -> None:
 
 
 def _target(visit: Visit, repository: Path, batch: int) -> Target:
+    if visit.prepared:
+        return PreparedRequests.read(Path(visit.prepared)).target(visit.endpoint)
     if visit.fixed is None:
         return build_target(visit.endpoint, repository, batch)
 
