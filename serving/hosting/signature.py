@@ -60,11 +60,15 @@ def shown(shape: Iterable[int]) -> str:
 class Signature:
     """What a model takes and gives, ready for checking requests."""
 
-    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], may_join: bool = False) -> None:
         self.inputs = {spec.name: spec for spec in inputs}
         self.outputs = {spec.name: spec for spec in outputs}
-        self.batches = all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))
-        """Whether every tensor has a free first dimension, so that requests can be joined."""
+        tensors = (*inputs, *outputs)
+        names = {spec.dimensions[0] for spec in tensors if spec.dimensions[:1] not in ((), ("",))}
+        self.has_batch = all(spec.shape[:1] == (-1,) for spec in tensors) and len(names) < 2
+        """Whether the first dimension of every tensor is free, and the same one by its name where it has a name."""
+        self.joins = self.has_batch and may_join
+        """Whether requests may share a run: `may_join` says that rows are known to be independent."""
         self.has_bytes = any(spec.datatype == "BYTES" for spec in (*inputs, *outputs))
         self.layouts: dict[bytes, Any] = {}
         """What `oip_json` remembers of requests for this model."""
@@ -90,7 +94,7 @@ class Signature:
         if len(inputs) != len(self.inputs):
             missing = [described(spec) for name, spec in self.inputs.items() if name not in inputs]
             raise Refusal(400, f"missing input {', '.join(missing)}")
-        if self.batches and len(inputs) > 1 and len({len(array) for array in inputs.values()}) > 1:
+        if self.joins and len(inputs) > 1 and len({len(array) for array in inputs.values()}) > 1:
             rows = ", ".join(f"{name} {len(array)}" for name, array in inputs.items())
             raise Refusal(400, f"the inputs differ in their first dimension ({rows}): the same is expected of all")
 

@@ -6,6 +6,7 @@ Reads and writes one small file per model in a folder that the supervisor made: 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class Control:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._seen: dict[str, int] = {}
+        self._problem = ""
 
     def announce(self, model: str, change: str) -> None:
         """Tell the others that `model` was changed here: `load` or `unload`."""
@@ -28,12 +30,20 @@ class Control:
 
     def news(self) -> list[tuple[str, str]]:
         """Models and what was done to them elsewhere since the last call."""
-        found: list[tuple[str, str]] = []
-        for path in self._folder.iterdir() if self._folder is not None else ():
-            if path.name.startswith("."):
-                continue  # being written
-            told = json.loads(path.read_bytes())
-            if self._seen.get(path.name) != told["number"]:
-                self._seen[path.name] = told["number"]
-                found.append((path.name, told["change"]))
-        return found
+        if self._folder is None:
+            return []
+        changes: list[tuple[str, str]] = []
+        try:
+            paths = [
+                path for path in self._folder.iterdir() if not path.name.startswith(".")
+            ]  # those are being written
+            for path in paths:
+                record = json.loads(path.read_bytes())
+                if self._seen.get(path.name) != record["number"]:
+                    self._seen[path.name] = record["number"]
+                    changes.append((path.name, record["change"]))
+        except OSError as error:
+            if self._problem != str(error):
+                print(f"can't read what other workers did: {error}", file=sys.stderr, flush=True)
+            self._problem = str(error)
+        return changes

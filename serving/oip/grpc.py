@@ -16,7 +16,8 @@ from google.protobuf.message import DecodeError
 
 from serving import protos
 from serving.hosting.batcher import Outputs
-from serving.hosting.model_host import Hosted, Models
+from serving.hosting.model_repository import ModelRepository
+from serving.hosting.served_model import ServedModel
 from serving.hosting.server_timing import ASKED, TOLD, server_timing, timing
 from serving.hosting.signature import EXTENSIONS, Refusal, to_bytes, to_refusal
 from serving.oip.grpc_tensors import read_input
@@ -62,7 +63,7 @@ def refuse(error: BaseException) -> RpcError:
 class GrpcApi:
     """The methods of GRPCInferenceService; each takes the parsed message and gives a message."""
 
-    def __init__(self, models: Models, name: str, version: str) -> None:
+    def __init__(self, models: ModelRepository, name: str, version: str) -> None:
         self._models = models
         self._name = name
         self._version = version
@@ -89,7 +90,7 @@ class GrpcApi:
             raise
 
     @staticmethod
-    def _read(request: Any, hosted: Hosted, call: Call) -> tuple[dict[str, np.ndarray], float | None]:
+    def _read(request: Any, hosted: ServedModel, call: Call) -> tuple[dict[str, np.ndarray], float | None]:
         """The inputs of a request that is right, and its deadline."""
         deadline_s = call.deadline_s
         try:
@@ -172,7 +173,7 @@ class _Answer:
 
     __slots__ = ("call", "data", "hosted", "known", "request")
 
-    def __init__(self, call: Call, hosted: Hosted, data: bytes, request: Any, known: Known | None) -> None:
+    def __init__(self, call: Call, hosted: ServedModel, data: bytes, request: Any, known: Known | None) -> None:
         self.call = call
         self.hosted = hosted
         self.data = data
@@ -199,7 +200,7 @@ def _parse(message: Any, data: bytes) -> Any:
         raise Refusal(400, f"the request is not a {message.DESCRIPTOR.name}") from None
 
 
-def _read_inputs(request: Any, hosted: Hosted) -> dict[str, np.ndarray]:
+def _read_inputs(request: Any, hosted: ServedModel) -> dict[str, np.ndarray]:
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise Refusal(
@@ -215,7 +216,7 @@ def _read_inputs(request: Any, hosted: Hosted) -> dict[str, np.ndarray]:
     return inputs
 
 
-def _encode(request: Any, hosted: Hosted, outputs: Outputs, known: Known | None) -> bytes:
+def _encode(request: Any, hosted: ServedModel, outputs: Outputs, known: Known | None) -> bytes:
     response = _InferResponse(model_name=hosted.name, model_version=hosted.version, id=request.id)
     specs = hosted.signature.outputs
     raw = b""

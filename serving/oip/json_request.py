@@ -124,7 +124,7 @@ def _read_raw(body: bytes, signature: Signature) -> InferRequest:
     if spec.datatype == "BYTES":
         array = bytes_array([body], [1] * len(spec.shape))
         return InferRequest({spec.name: array}, Wants(binary_output=True))
-    shape = [1, *spec.shape[1:]] if signature.batches else list(spec.shape)
+    shape = [1, *spec.shape[1:]] if signature.has_batch else list(spec.shape)
     if shape.count(-1) > 1:
         raise Refusal(400, f"a raw request needs an input with at most one free dimension: {shown(spec.shape)}")
     if -1 in shape:

@@ -9,7 +9,7 @@ from typing import Any
 
 from contract import ROOT
 from serving.hosting.metrics import Metrics
-from serving.hosting.model_host import Models
+from serving.hosting.model_repository import ModelRepository
 from serving.oip import grpc as oip_grpc
 from serving.oip import rest as oip_rest
 from serving.process.sockets import bound_socket
@@ -27,7 +27,7 @@ class Front:
         self._rpc = rpc
 
     @classmethod
-    async def open(cls, name: str, options: argparse.Namespace, metrics: Metrics, models: Models) -> Front:
+    async def open(cls, name: str, options: argparse.Namespace, metrics: Metrics, models: ModelRepository) -> Front:
         """Listen on both ports."""
         shared = options.workers > 1
         rest = await http.serve(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from contract import TensorSpec
-from serving.hosting.model_host import Hosted
+from serving.hosting.served_model import ServedModel
 from serving.hosting.signature import from_bytes, to_bytes
 
 RAW_INPUT_TAG, RAW_OUTPUT_TAG = 0x3A, 0x32
@@ -25,7 +25,7 @@ HEAD_BYTES = 2048
 class Known:
     """A request whose bytes before the tensor are known."""
 
-    hosted: Hosted
+    hosted: ServedModel
     spec: TensorSpec
     shape: list[int]
     wanted: list[str]
@@ -51,7 +51,7 @@ class Recall:
             return None
         return known, data[length:]
 
-    def learn(self, data: bytes, request: Any, hosted: Hosted, wanted: list[str]) -> Known | None:
+    def learn(self, data: bytes, request: Any, hosted: ServedModel, wanted: list[str]) -> Known | None:
         """Remember a message that was parsed and found right, if it is of the kind that can be."""
         if len(request.raw_input_contents) != 1 or request.id or request.parameters or hosted.signature.has_bytes:
             return None

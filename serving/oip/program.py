@@ -25,7 +25,7 @@ from serving.process.sockets import bound_socket, check_pair
 from serving.server import Settings
 
 if TYPE_CHECKING:
-    from serving.hosting.model_host import Models
+    from serving.hosting.model_repository import ModelRepository
 
 
 def main(server: OipServer, argv: list[str] | None = None) -> int:
@@ -102,7 +102,8 @@ def _work(server: OipServer, options: argparse.Namespace, metrics: Metrics, work
 
 
 async def _serve(server: OipServer, options: argparse.Namespace, metrics: Metrics) -> None:
-    from serving.hosting.model_host import HostSettings, Models
+    from serving.hosting.model_repository import ModelRepository
+    from serving.hosting.served_model import HostSettings
     from serving.oip.listeners import Front
 
     stop = asyncio.Event()
@@ -116,7 +117,8 @@ async def _serve(server: OipServer, options: argparse.Namespace, metrics: Metric
         options.versions,
         options.run_in,
     )
-    models = Models(options.model_repository, server.formats, settings, metrics, options.artifact, options.control)
+    repository, artifacts = options.model_repository, options.artifact
+    models = ModelRepository(repository, server.formats, settings, metrics, artifacts, options.control)
     if options.workers == 1:  # live at once, ready later; a worker of several takes no request before it is ready
         running = await Front.open(server.name, options, metrics, models)
         try:
@@ -137,9 +139,10 @@ async def _serve(server: OipServer, options: argparse.Namespace, metrics: Metric
     await running.drain(options.drain_s, options.grace_s)
 
 
-async def _load(models: Models, options: argparse.Namespace) -> None:
+async def _load(models: ModelRepository, options: argparse.Namespace) -> None:
     """The first look at the repository: what was asked for by name must be served."""
     await models.poll()
+    await models.settle()
     problems = [f"{row['name']} {row['version']}: {row['reason']}" for row in models.index() if row["reason"]]
     for name in options.artifact:
         if not models.versions(name):
@@ -149,7 +152,8 @@ async def _load(models: Models, options: argparse.Namespace) -> None:
         print(f"not served: {problem}", file=sys.stderr)
 
 
-async def _poll(models: Models, options: argparse.Namespace, stop: asyncio.Event) -> None:
+async def _poll(models: ModelRepository, options: argparse.Namespace, stop: asyncio.Event) -> None:
+    """Look at the repository again and again; what a look can't read is said by `poll`, which ends nothing."""
     parent = os.getppid()
     while options.poll_s > 0:
         await asyncio.sleep(options.poll_s)

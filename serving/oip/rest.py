@@ -15,9 +15,11 @@ from urllib.parse import unquote
 
 import orjson
 
+from contract import TensorSpec
 from serving.hosting.batcher import Outputs
 from serving.hosting.metrics import Metrics
-from serving.hosting.model_host import Hosted, Models
+from serving.hosting.model_repository import ModelRepository
+from serving.hosting.served_model import ServedModel
 from serving.hosting.server_timing import ASKED, TOLD, server_timing, timing
 from serving.hosting.signature import EXTENSIONS, PLATFORMS, Refusal, to_refusal
 from serving.oip.json_request import Wants, parse_infer
@@ -47,7 +49,7 @@ def refuse(error: BaseException, request: Request | None = None) -> Response:  #
 class RestApi:
     """An `http.Handler`."""
 
-    def __init__(self, models: Models, metrics: Metrics, name: str, version: str, body_bytes: int) -> None:
+    def __init__(self, models: ModelRepository, metrics: Metrics, name: str, version: str, body_bytes: int) -> None:
         self._models = models
         self._metrics = metrics
         self._body_bytes = body_bytes
@@ -141,7 +143,7 @@ class _Answer:
 
     __slots__ = ("hosted", "request", "wants")
 
-    def __init__(self, request: Request, wants: Wants, hosted: Hosted) -> None:
+    def __init__(self, request: Request, wants: Wants, hosted: ServedModel) -> None:
         self.request = request
         self.wants = wants
         self.hosted = hosted
@@ -169,16 +171,20 @@ class _Answer:
         return Response(200, body, "application/octet-stream", (length, *headers))
 
 
-def model_metadata(models: Models, name: str, version: str | None) -> dict[str, Any]:
+def model_metadata(models: ModelRepository, name: str, version: str | None) -> dict[str, Any]:
     """A model's metadata as both wire formats tell it."""
     hosted = models.find(name, version)
     return {
         "name": name,
         "versions": models.versions(name),
         "platform": PLATFORMS.get(hosted.format, hosted.format),
-        "inputs": [vars(spec) for spec in hosted.signature.inputs.values()],
-        "outputs": [vars(spec) for spec in hosted.signature.outputs.values()],
+        "inputs": [_described(spec) for spec in hosted.signature.inputs.values()],
+        "outputs": [_described(spec) for spec in hosted.signature.outputs.values()],
     }
+
+
+def _described(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
 
 
 def deadline_of(timeout_us: Any) -> float:

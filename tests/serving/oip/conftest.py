@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from contract import ROOT, Manifest, files_below, size_below
+from contract import ROOT, Batching, Manifest, files_below, size_below
 from export.format import find_format
 from serving.process.launcher import Running, free_ports, start, wait_ready
 from serving.server import Launch, find_server
@@ -34,10 +34,17 @@ ONNX_TYPES = {
     "FP64": TensorProto.DOUBLE,
     "BYTES": TensorProto.STRING,
 }
+DECLARED = Batching("declared", "the tests' models are elementwise")
 
 
 def write_model(
-    repository: Path, name: str, graph: onnx.GraphProto, version: str = "1", *, content: bytes | None = None
+    repository: Path,
+    name: str,
+    graph: onnx.GraphProto,
+    version: str = "1",
+    *,
+    content: bytes | None = None,
+    batching: Batching = DECLARED,
 ) -> None:
     """Write a version of an artifact, its manifest last."""
     folder = repository / name / version
@@ -47,8 +54,9 @@ def write_model(
     if content is None:
         loaded = find_format("onnx").load(folder)
         top = folder.parent
+        files, size = files_below(top), size_below(top)
         manifest = Manifest(
-            name, "pytorch", "onnx", version, loaded.inputs, loaded.outputs, files_below(top), size_below(top)
+            name, "pytorch", "onnx", version, loaded.inputs, loaded.outputs, files, size, batching=batching
         )
         manifest.write(top)
 
