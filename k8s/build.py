@@ -1,7 +1,7 @@
-"""Build the images, one Dockerfile each, with podman or docker: `python -m k8s images [name…]`.
+"""Build the images with podman or docker: `python -m k8s images [name…]`.
 
-Reads `k8s/images/<name>/Dockerfile` and the stages' code; `models` reads `artifacts/model_repository` and the
-`training-*` ones `artifacts/data`.
+Reads `k8s/images/Dockerfile`, which has a target for each image, and the stages' code; `models` reads the model
+repository and the `training-*` ones the data set.
 BUILDER overrides the builder, e.g. `BUILDER="buildah bud"`; TORCH_INDEX_URL says where torch comes from.
 """
 
@@ -12,23 +12,27 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
-from contract import DATA, MODEL_REPOSITORY, ROOT, StageError, shown
+from contract import ARTIFACTS, DATA, FRAMEWORKS, MODEL_REPOSITORY, ROOT, StageError, shown
 from serving.repository import read_artifacts
+from serving.server import list_servers
 
 IMAGES = ROOT / "k8s" / "images"
-LOGS = ROOT / "artifacts" / "logs"
-LABELS = "org.opencontainers.image"
+DOCKERFILE = IMAGES / "Dockerfile"
+LOGS = ARTIFACTS / "logs"
 
 
 def list_images() -> list[str]:
-    """The names of all images: the folders of `k8s/images/`."""
-    return sorted(path.parent.name for path in IMAGES.glob("*/Dockerfile"))
+    """The names of all images: the servers', the load generator's, the models' and the training's."""
+    return sorted([*list_servers(), "loadtest", "models", *(f"training-{name}" for name in FRAMEWORKS)])
 
 
 def reference(name: str) -> str:
@@ -79,18 +83,47 @@ def commit() -> str:
 
 
 def _build(name: str, builder: tuple[str, ...]) -> None:
-    dockerfile = IMAGES / name / "Dockerfile"
-    given = {"VERSION": version(), "COMMIT": commit(), "TORCH_INDEX_URL": os.environ.get("TORCH_INDEX_URL", "")}
-    wanted = [f"--build-arg={key}={value}" for key, value in given.items() if f"ARG {key}=" in dockerfile.read_text()]
-    # Said again: podman 4 takes the Dockerfile's LABEL from its cache, with the argument's value of an earlier build.
-    labels = [f"--label={LABELS}.version={version()}", f"--label={LABELS}.revision={commit()}"]
-    argv = (*builder, *wanted, *labels, "-t", reference(name), "-f", str(dockerfile), str(ROOT))
     log = LOGS / f"image-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with _context(name) as folder, log.open("wb") as output:
+        argv = (*builder, *_arguments(name), "-t", reference(name), "-f", str(DOCKERFILE), str(folder))
         done = subprocess.run(argv, stdout=output, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
-        raise StageError(f"building {name} failed, the end of {log.relative_to(ROOT)}:\n{_tail(log)}")
+        raise StageError(f"building {name} failed, the end of {shown(log)}:\n{_tail(log)}")
+
+
+def _arguments(name: str) -> list[str]:
+    """The target, what its packages are and where torch comes from, and the labels of an image."""
+    extra = name.removeprefix("training-")
+    arguments = {"EXTRA": extra, "TORCH_INDEX_URL": os.environ.get("TORCH_INDEX_URL", "")}
+    labels = {
+        "title": f"serving-comparison {name}",
+        "version": version(),
+        "revision": commit(),
+        "licenses": "Apache-2.0",
+    }
+    return [
+        f"--target={name}",
+        *(f"--build-arg={key}={value}" for key, value in arguments.items() if name != "models"),
+        *(f"--label=org.opencontainers.image.{key}={value}" for key, value in labels.items()),
+    ]
+
+
+@contextmanager
+def _context(name: str) -> Iterator[Path]:
+    """The folder that is sent to the builder: the checkout, for `models` a folder of what it copies."""
+    if name != "models":
+        yield ROOT
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield models_context(MODEL_REPOSITORY, Path(folder))
+
+
+def models_context(repository: Path, folder: Path) -> Path:
+    """Make `folder` the build context of the image `models`: the model repository and what delivers it."""
+    shutil.copytree(repository, folder / "model_repository")
+    shutil.copy(IMAGES / "models" / "deliver.py", folder)
+    return folder
 
 
 def _tail(log: Path, count: int = 15) -> str:

@@ -1,7 +1,7 @@
 """The cluster that a command talks to, always one that the user named, and the manifests of an overlay.
 
-Reads `k8s/overlays/<overlay>/` and KUBECONFIG. The overlay `ci` goes to the one-node test cluster instead, whose
-command is CLUSTER_TOOL (default `../shared/cluster/cluster`).
+Reads `k8s/overlays/<overlay>/` and KUBECONFIG. The overlay `ci` goes to the one-node test cluster whose command
+CLUSTER_TOOL names.
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ class Cluster:
 def choose(overlay: str, environ: Mapping[str, str] = os.environ) -> Cluster:
     """The cluster for `overlay`; raises StageError where the user named none: there is no silent default context."""
     if overlay == "ci":
-        tool = environ.get("CLUSTER_TOOL") or str(ROOT.parent / "shared" / "cluster" / "cluster")
+        tool = environ.get("CLUSTER_TOOL", "")
         if not Path(tool).is_file():
-            raise StageError(f"no test cluster's command at {tool}: set CLUSTER_TOOL, or choose another OVERLAY")
+            reason = f"CLUSTER_TOOL is {tool!r}, no file" if tool else "no test cluster was named"
+            raise StageError(f"{reason}: set CLUSTER_TOOL to the test cluster's command, or choose another OVERLAY")
         return Cluster((tool, "kubectl"), tool)
     if not environ.get("KUBECONFIG"):
         raise StageError(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from contract import ARTIFACTS, MODEL_REPOSITORY, ROOT, StageError, to_json, write_whole
-from k8s.build import build_images, reference
+from k8s.build import DOCKERFILE, build_images, models_context, reference
 from k8s.cluster import NAMESPACE, OVERLAYS, Cluster, choose, render
 from k8s.deploy import deploy, explain
 from loadtest.plan import Run, Visit, write_plan
@@ -71,9 +71,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="session")
 def overlay() -> str:
-    """`ci` on the test cluster; where there is none but KUBECONFIG names a cluster, what OVERLAY says."""
-    tool = Path(os.environ.get("CLUSTER_TOOL") or ROOT.parent / "shared" / "cluster" / "cluster")
-    return "ci" if tool.is_file() else os.environ.get("OVERLAY", "local")
+    """`ci` on the test cluster that CLUSTER_TOOL names, or what OVERLAY says on the cluster of KUBECONFIG."""
+    return "ci" if os.environ.get("CLUSTER_TOOL") else os.environ.get("OVERLAY", "local")
 
 
 @pytest.fixture(scope="session")
@@ -158,16 +157,14 @@ def broken_models(tool: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def model_image(folder: Path, tool: str, tag: str, change: Callable[[Path, dict[str, Any]], None]) -> str:
     """Build and load a models image whose artifacts `change` has changed."""
-    (folder / "artifacts").mkdir()
-    subprocess.run(("cp", "-r", str(MODEL_REPOSITORY), str(folder / "artifacts" / "model_repository")), check=True)
-    subprocess.run(("cp", "-r", str(ROOT / "k8s"), str(folder / "k8s")), check=True)
-    for path in folder.glob("artifacts/model_repository/*/manifest.json"):
+    models_context(MODEL_REPOSITORY, folder)
+    for path in folder.glob("model_repository/*/manifest.json"):
         manifest = json.loads(path.read_text())
         change(path.parent, manifest)
         path.write_text(to_json(manifest))
     image = reference("models").rpartition(":")[0] + f":{tag}"
-    dockerfile = str(ROOT / "k8s" / "images" / "models" / "Dockerfile")
-    subprocess.run((tool, "build", "-q", "-t", image, "-f", dockerfile, str(folder)), check=True)
+    words = ("-q", "--target=models", "-t", image, "-f", str(DOCKERFILE), str(folder))
+    subprocess.run((tool, "build", *words), check=True)
     subprocess.run((tool, "load", image), check=True)
     return image
 

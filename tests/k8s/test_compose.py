@@ -40,9 +40,3 @@ def test_service_is_locked_down_and_waits_for_checked_models(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["user"] == "10001:10001"
     assert set(service["depends_on"]) & {"models", "onnxruntime"}
-
-
-@pytest.mark.parametrize("name", list_servers())
-def test_image_has_a_health_check(name: str) -> None:
-    dockerfile = (ROOT / "k8s" / "images" / name / "Dockerfile").read_text()
-    assert "HEALTHCHECK --interval" in dockerfile

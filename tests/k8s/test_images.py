@@ -1,9 +1,10 @@
-"""Dockerfiles: hadolint finds nothing, each is non-root and labelled; the models' delivery refuses what is wrong."""
+"""The Dockerfile has a target for every image, none of them root; the models' delivery refuses what is wrong."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,28 +14,49 @@ from pathlib import Path
 import pytest
 
 from contract import ROOT, Manifest, StageError, files_below
-from k8s.build import IMAGES, build_images, commit, find_builder, list_images, version
+from k8s.build import DOCKERFILE, IMAGES, build_images, commit, find_builder, list_images, models_context, version
 from k8s.cluster import choose, folder_of
+from serving.server import list_servers
 
 DELIVER = IMAGES / "models" / "deliver.py"
 REQUIREMENTS = IMAGES / "requirements.py"
 
 
-@pytest.mark.parametrize("name", list_images())
-def test_hadolint_finds_nothing(name: str) -> None:
+def stages() -> dict[str, tuple[str, str]]:
+    """The Dockerfile's stages by name: what each stands on, and its lines."""
+    pieces = re.split(r"^FROM (\S+) AS (\S+)\n", DOCKERFILE.read_text(), flags=re.MULTILINE)
+    return {name: (base, lines) for base, name, lines in zip(*(pieces[start::3] for start in (1, 2, 3)), strict=True)}
+
+
+def lines_of(name: str) -> str:
+    """The lines of a stage and of those that it stands on, the first one's first."""
+    base, lines = stages()[name]
+    return (lines_of(base) if base in stages() else "") + lines
+
+
+def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run((hadolint, IMAGES / name / "Dockerfile"), capture_output=True, text=True)
+    done = subprocess.run((hadolint, DOCKERFILE), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("name", list_images())
-def test_dockerfile_is_non_root_labelled_and_checked(name: str) -> None:
-    text = (IMAGES / name / "Dockerfile").read_text()
-    assert "\nUSER 10001:10001\n" in text
-    assert "\nHEALTHCHECK " in text
-    assert 'image.revision="${COMMIT}"' in text
-    assert 'image.version="${VERSION}"' in text
-    assert name == "models" or ("--no-cache-dir" in text and "\nENV PIP_CONSTRAINT=/build/constraints.txt\n" in text)
+def test_image_has_a_target_without_root_or_pip(name: str) -> None:
+    lines = lines_of(name)
+    assert re.findall(r"^USER (.*)$", lines, re.MULTILINE) == ["10001:10001"]
+    assert "\nENTRYPOINT " in lines
+    assert "python3-pip" not in lines
+
+
+def test_packages_come_in_the_pinned_versions_without_a_cache() -> None:
+    lines = lines_of("packages")
+    assert "\nENV PIP_CONSTRAINT=/build/constraints.txt\n" in lines
+    assert lines.count(" install --no-cache-dir ") == lines.count("-m pip --python")
+
+
+@pytest.mark.parametrize("name", list_servers())
+def test_server_has_a_health_check(name: str) -> None:
+    assert "\nHEALTHCHECK --interval" in lines_of(name)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +138,12 @@ def test_no_cluster_is_ever_guessed() -> None:
         choose("local", environ={})
 
 
+@pytest.mark.parametrize("environ", [{}, {"CLUSTER_TOOL": "/nowhere/cluster"}])
+def test_no_test_cluster_is_ever_guessed(environ: dict[str, str]) -> None:
+    with pytest.raises(StageError, match="set CLUSTER_TOOL to the test cluster's command, or choose another OVERLAY"):
+        choose("ci", environ)
+
+
 def test_unknown_overlay_is_refused_with_the_list() -> None:
     with pytest.raises(StageError, match="no overlay 'moon': choose OVERLAY from ci, cluster, local"):
         folder_of("moon")
@@ -126,7 +154,7 @@ def test_unknown_image_is_refused_with_the_list() -> None:
         build_images(["moon"], ("true",))
 
 
-def test_builder_is_told_version_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builder_is_told_target_version_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("k8s.build.LOGS", tmp_path)
     told = tmp_path / "told"
     (tmp_path / "builder").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {told}\n')
@@ -134,9 +162,15 @@ def test_builder_is_told_version_and_commit(tmp_path: Path, monkeypatch: pytest.
     build_images(["onnxruntime"], (str(tmp_path / "builder"), "build"))
     words = told.read_text().splitlines()
     assert words[0] == "build"
-    for name, value in (("version", version()), ("revision", commit())):
-        assert f"--label=org.opencontainers.image.{name}={value}" in words
-    assert f"--build-arg=COMMIT={commit()}" in words
+    labels = {"title": "serving-comparison onnxruntime", "version": version(), "revision": commit()}
+    assert {f"--label=org.opencontainers.image.{name}={value}" for name, value in labels.items()} <= set(words)
+    assert {"--target=onnxruntime", "--build-arg=EXTRA=onnxruntime"} <= set(words)
+
+
+def test_models_image_takes_the_repository_wherever_it_is(tmp_path: Path) -> None:
+    context = models_context(repository(tmp_path), tmp_path / "context")
+    assert sorted(path.name for path in context.iterdir()) == ["deliver.py", "model_repository"]
+    assert (context / "model_repository" / "net-onnx" / "1" / "model.onnx").read_bytes() == b"model"
 
 
 def test_builder_can_be_named() -> None:
