@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from contract import StageError, shown
-from loadtest.runs.comparison import Comparison, carry_out
+from loadtest.runs.comparison import Comparison, run_comparison
 from loadtest.runs.in_process import measure_missing
 from loadtest.scenarios import PROFILES, at_rate, find_profile
 from serving.repository import read_artifacts
@@ -65,7 +65,7 @@ def _compare(words: Sequence[str]) -> int:
     given = _parser().parse_args(words)
     comparison = Comparison.read(given.resume) if given.resume else _asked(given, words)
     try:
-        failed = carry_out(comparison)
+        failed = run_comparison(comparison)
         if not comparison.attached:  # the floor of this machine says nothing about servers on another
             measure_missing()
     except KeyboardInterrupt:

@@ -34,8 +34,8 @@ from contract import StageError
 from loadtest.analysis.run_metrics import summarise
 from loadtest.client.target import build_target
 from loadtest.generator.loops import Load
-from loadtest.generator.recorder import RIGHT, write_raw
 from loadtest.generator.users import EndpointUser, Session, locust_report, user_class
+from loadtest.raw_times import RIGHT, write_raw
 from loadtest.scenarios import FOREVER_S, IN_FLIGHT_CAP, Closed, Open, Scenario
 from serving.process.supervisor import ENDPOINTS, read_running
 from serving.server import Endpoint
@@ -145,8 +145,8 @@ def add_users() -> None:
 
 def main() -> int:
     """Carry out a plan as soon as it is there, here or on the workers that LOADTEST_WORKERS announces."""
-    from loadtest.generator import cluster as distributed
-    from loadtest.generator import runner as visits
+    from loadtest.generator.cluster import run_cluster
+    from loadtest.generator.runner import run_plan
 
     plan, workers = Path(sys.argv[1]), int(os.environ.get("LOADTEST_WORKERS", "0"))
     parent = os.getppid()
@@ -154,7 +154,7 @@ def main() -> int:
         if os.getppid() != parent:
             return 1  # who was to write it is gone
         time.sleep(0.02)
-    return distributed.carry_out(plan, workers) if workers else visits.carry_out(plan)
+    return run_cluster(plan, workers) if workers else run_plan(plan)
 
 
 if __name__ == "__main__":

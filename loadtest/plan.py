@@ -1,4 +1,4 @@
-"""What the comparison asks of the load generator: a JSON file of visits, each an endpoint with the runs to make there
+"""What the comparison asks of the load generator: a JSON file of plans, each an endpoint with the runs to make there
 in turn.
 """
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from contract import write_whole
-from loadtest.generator.rate_search import Search
 from loadtest.scenarios import Scenario, from_fields, to_fields
 from serving.server import Call, Endpoint
 
@@ -27,7 +26,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class FixedResponse:
     """A request and its one right answer, for a null server: the body, and the headers that decoding reads."""
 
     call: Call
@@ -35,8 +34,25 @@ class Fixed:
     answer_headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
 
 
+@dataclass
+class Search:
+    """One search: where its result goes, and what is known beforehand."""
+
+    path: str
+    seed: int
+    clients: dict[str, Any]
+    """Calibration of the client by protocol."""
+    above_rps: float = 0.0
+    """Only a higher rate is of interest: where the first probe a step above fails, the search ends."""
+
+    def next_seed(self) -> int:
+        """A seed of its own for every probe."""
+        self.seed += 1
+        return self.seed
+
+
 @dataclass(frozen=True)
-class Visit:
+class EndpointPlan:
     """One endpoint and what to run there; `context` is copied into every result."""
 
     endpoint: Endpoint
@@ -46,35 +62,35 @@ class Visit:
     warm_up_s: float = 0.0
     target_ms: float = 5.0
     context: dict[str, Any] = field(default_factory=dict)
-    fixed: Fixed | None = None
+    fixed: FixedResponse | None = None
     prepared: str = ""
     """A file of `loadtest.client.prepared` whose requests are sent in place of the repository's samples."""
     search: Search | None = None
     """The search for the highest rate that meets the target, made after the runs."""
 
 
-def write_plan(path: Path, repository: Path, visits: list[Visit]) -> None:
-    """Write the visits to `path`."""
-    write_whole(path, json.dumps({"repository": str(repository), "visits": [_fields(v) for v in visits]}).encode())
+def write_plan(path: Path, repository: Path, plans: list[EndpointPlan]) -> None:
+    """Write the plans to `path`."""
+    write_whole(path, json.dumps({"repository": str(repository), "plans": [_fields(v) for v in plans]}).encode())
 
 
-def read_plan(path: Path) -> tuple[Path, list[Visit]]:
-    """The model repository and the visits in `path`."""
+def read_plan(path: Path) -> tuple[Path, list[EndpointPlan]]:
+    """The model repository and the plans in `path`."""
     found = json.loads(path.read_bytes())
-    return Path(found["repository"]), [_visit(fields) for fields in found["visits"]]
+    return Path(found["repository"]), [_plan_of(fields) for fields in found["plans"]]
 
 
-def _fields(visit: Visit) -> dict[str, Any]:
-    fixed = visit.fixed
+def _fields(plan: EndpointPlan) -> dict[str, Any]:
+    fixed = plan.fixed
     return {
-        "endpoint": asdict(visit.endpoint),
-        "runs": [{**asdict(run), "scenario": to_fields(run.scenario)} for run in visit.runs],
-        "server_pid": visit.server_pid,
-        "warm_up_s": visit.warm_up_s,
-        "target_ms": visit.target_ms,
-        "context": visit.context,
-        "prepared": visit.prepared,
-        "search": asdict(visit.search) if visit.search else None,
+        "endpoint": asdict(plan.endpoint),
+        "runs": [{**asdict(run), "scenario": to_fields(run.scenario)} for run in plan.runs],
+        "server_pid": plan.server_pid,
+        "warm_up_s": plan.warm_up_s,
+        "target_ms": plan.target_ms,
+        "context": plan.context,
+        "prepared": plan.prepared,
+        "search": asdict(plan.search) if plan.search else None,
         "fixed": fixed
         and {
             "path": fixed.call.path,
@@ -86,13 +102,13 @@ def _fields(visit: Visit) -> dict[str, Any]:
     }
 
 
-def _visit(fields: dict[str, Any]) -> Visit:
+def _plan_of(fields: dict[str, Any]) -> EndpointPlan:
     runs = tuple(Run(**{**run, "scenario": from_fields(run["scenario"])}) for run in fields["runs"])
-    fixed = fields["fixed"] and Fixed(
+    fixed = fields["fixed"] and FixedResponse(
         Call(fields["fixed"]["path"], bytes.fromhex(fields["fixed"]["body"]), fields["fixed"]["headers"]),
         bytes.fromhex(fields["fixed"]["answer"]),
         fields["fixed"]["answer_headers"],
     )
     rest = {key: fields[key] for key in ("server_pid", "warm_up_s", "target_ms", "context", "prepared")}
     search = Search(**fields["search"]) if fields["search"] else None
-    return Visit(endpoint=Endpoint(**fields["endpoint"]), runs=runs, fixed=fixed, search=search, **rest)
+    return EndpointPlan(endpoint=Endpoint(**fields["endpoint"]), runs=runs, fixed=fixed, search=search, **rest)

@@ -92,7 +92,7 @@ KINDS: dict[str, type[Scenario]] = {"closed": Closed, "open": Open, "burst": Bur
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a comparison measures: rounds, and the scenarios of each visit to an endpoint."""
+    """How much a comparison measures: rounds, and the scenarios of each plan to an endpoint."""
 
     name: str
     rounds: int

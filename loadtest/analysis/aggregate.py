@@ -9,7 +9,7 @@ import numpy as np
 
 from loadtest.analysis.intervals import QUANTILES, order_interval, quantile, ratio_interval, requests_needed
 from loadtest.analysis.validity import judge_rounds, judge_run
-from loadtest.generator.recorder import RIGHT, read_raw
+from loadtest.raw_times import RIGHT, read_raw
 
 Result = dict[str, Any]
 

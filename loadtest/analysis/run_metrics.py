@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from loadtest.analysis.intervals import QUANTILES, quantile
-from loadtest.generator.recorder import FAILED, RIGHT, WRONG
+from loadtest.raw_times import FAILED, RIGHT, WRONG
 from loadtest.scenarios import Closed, Offline, Scenario, to_fields
 
 WINDOWS = 5

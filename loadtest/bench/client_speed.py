@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from contract import RESULTS, ROOT, to_json, write_whole
-from loadtest.plan import Fixed, Run, Visit
+from loadtest.plan import EndpointPlan, FixedResponse, Run
 from loadtest.runs.calibration import null_server
 from loadtest.runs.environment import environment, pinning
-from loadtest.runs.generator_process import generate, run_to_end
+from loadtest.runs.generator_process import run_generator, run_to_end
 from loadtest.scenarios import Closed
 from serving.server import Call, Endpoint
 
@@ -69,9 +69,11 @@ def _ours(port: int, users: int, seconds: float, number: int) -> tuple[float, fl
     """Requests per second, and the share of a core that they took."""
     path = FOLDER / f"ours-{number}"
     path.with_suffix(".json").unlink(missing_ok=True)
-    fixed = Fixed(Call(PATH, BODY, {"Content-Type": "application/json"}), ANSWER)
-    visit = Visit(Endpoint("null", "null", "rest", port), (Run(Closed(users, seconds), 1, 1, str(path)),), fixed=fixed)
-    generate(FOLDER, [visit], pinning()[1])
+    fixed = FixedResponse(Call(PATH, BODY, {"Content-Type": "application/json"}), ANSWER)
+    plan = EndpointPlan(
+        Endpoint("null", "null", "rest", port), (Run(Closed(users, seconds), 1, 1, str(path)),), fixed=fixed
+    )
+    run_generator(FOLDER, [plan], pinning()[1])
     result = json.loads(path.with_suffix(".json").read_bytes())
     return result["throughput_rps"], result["client"]["cpu_share"]
 

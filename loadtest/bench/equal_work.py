@@ -36,9 +36,9 @@ from loadtest.client.grpc import GrpcConnection
 from loadtest.client.http1 import Http1Connection
 from loadtest.client.requests import grpc_request, http1_request
 from loadtest.client.target import READ_HEADERS, Connection
-from loadtest.plan import Fixed, Run, Visit
+from loadtest.plan import EndpointPlan, FixedResponse, Run
 from loadtest.runs.environment import environment, pinning
-from loadtest.runs.generator_process import generate
+from loadtest.runs.generator_process import run_generator
 from loadtest.scenarios import Closed
 from serving.oip import client as oip_client
 from serving.process.launcher import free_ports, start, wait_ready
@@ -144,7 +144,7 @@ def server(repository: Path) -> Iterator[tuple[dict[str, int], int]]:
         running.stop()
 
 
-def right_answer(endpoint: Endpoint, call: Call, colour: np.ndarray) -> Fixed:
+def right_answer(endpoint: Endpoint, call: Call, colour: np.ndarray) -> FixedResponse:
     """Ask once and check the colour: from there on the same answer is the right one."""
     kind: type[Any] = GrpcConnection if endpoint.protocol == "grpc" else Http1Connection
     connection: Connection = kind(endpoint.host, endpoint.port)
@@ -157,22 +157,22 @@ def right_answer(endpoint: Endpoint, call: Call, colour: np.ndarray) -> Fixed:
     found = oip_client.decode(endpoint.protocol, answer.body, kept)["colour"]
     if np.abs(found - colour).max() > TOLERANCE:
         raise StageError(f"{endpoint.name}: colour {found}, expected {colour}: see {shown(FOLDER)}/server.log")
-    return Fixed(call, answer.body, kept)
+    return FixedResponse(call, answer.body, kept)
 
 
 def measure(seconds: float) -> list[dict[str, Any]]:
     """Every payload by one user in turn; the figures in the order of `payloads`."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     manifests = write_repository(FOLDER / "repository")
-    visits, rows = [], []
+    plans, rows = [], []
     with server(FOLDER / "repository") as (ports, pid):
         for number, (name, artifact, protocol, call, colour) in enumerate(payloads(manifests)):
             endpoint = Endpoint("onnxruntime", artifact, protocol, ports["grpc" if protocol == "grpc" else "rest"])
             run = Run(Closed(1, seconds), 1, 1, str(FOLDER / f"payload-{number}"))
             fixed = right_answer(endpoint, call, colour)
-            visits.append(Visit(endpoint, (run,), pid, 0.5, fixed=fixed))
+            plans.append(EndpointPlan(endpoint, (run,), pid, 0.5, fixed=fixed))
             rows.append((name, protocol, f"{run.path}.json"))
-        generate(FOLDER, visits, pinning()[1], FOLDER / "repository")
+        run_generator(FOLDER, plans, pinning()[1], FOLDER / "repository")
     return [_row(name, protocol, json.loads(Path(path).read_bytes())) for name, protocol, path in rows]
 
 

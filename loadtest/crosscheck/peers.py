@@ -16,10 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from contract import MODEL_REPOSITORY, StageError
-from loadtest.plan import Run, Visit
+from loadtest.plan import EndpointPlan, Run
 from loadtest.runs.environment import pinning
-from loadtest.runs.generator_process import generate, run_to_end
-from loadtest.runs.managed_servers import Hosted, find_host, running
+from loadtest.runs.generator_process import run_generator, run_to_end
+from loadtest.runs.managed_servers import RunningServer, find_managed_server, running
 from loadtest.scenarios import Closed, Open, Scenario
 from serving.repository import read_artifacts, read_samples
 from serving.server import Endpoint, find_server
@@ -37,7 +37,7 @@ WRK_REPEATS, WRK_SECONDS = 8, 2.0
 def against_loadgen(folder: Path, endpoint: str, _comparisons: int) -> dict[str, Any]:
     """LoadGen's SingleStream and Server against our single_stream and open, turn by turn."""
     server_cpus, client_cpus = pinning()
-    host = find_host(endpoint.split("/", maxsplit=1)[0], [endpoint])
+    host = find_managed_server(endpoint.split("/", maxsplit=1)[0], [endpoint])
     pairs: dict[str, Scenario] = {"single_stream": Closed(1, SECONDS), "server": Open(RATE_RPS, SECONDS)}
     figures: dict[str, dict[str, list[dict[str, float]]]] = {name: {"ours": [], "loadgen": []} for name in pairs}
     with running(host, folder, server_cpus) as hosted:
@@ -64,7 +64,7 @@ def against_wrk(folder: Path, endpoint: str, _comparisons: int) -> dict[str, Any
     if shutil.which("wrk") is None:
         return {"outcome": "not made", "text": "wrk is not installed"}
     server_cpus, client_cpus = pinning()
-    host = find_host(endpoint.split("/", maxsplit=1)[0], [endpoint])
+    host = find_managed_server(endpoint.split("/", maxsplit=1)[0], [endpoint])
     users: dict[str, dict[str, Any]] = {str(count): {"ours_rps": [], "wrk_rps": []} for count in WRK_USERS}
     with running(host, folder, server_cpus) as hosted:
         place = hosted.endpoints[endpoint]
@@ -83,12 +83,12 @@ def against_wrk(folder: Path, endpoint: str, _comparisons: int) -> dict[str, Any
 
 
 def _ours(
-    folder: Path, hosted: Hosted, place: Endpoint, scenario: Scenario, number: int, cpus: Collection[int] | None
+    folder: Path, hosted: RunningServer, place: Endpoint, scenario: Scenario, number: int, cpus: Collection[int] | None
 ) -> dict[str, float]:
     path = folder / "ours" / f"{scenario.name}-{number}"
     path.with_suffix(".json").unlink(missing_ok=True)
-    visit = Visit(place, (Run(scenario, number, 100 + number, str(path)),), hosted.pid, 0.3)
-    if not generate(folder, [visit], cpus):
+    plan = EndpointPlan(place, (Run(scenario, number, 100 + number, str(path)),), hosted.pid, 0.3)
+    if not run_generator(folder, [plan], cpus):
         raise StageError(f"{place.name} failed its pre-flight: see {folder}/generator.log")
     result = json.loads(path.with_suffix(".json").read_bytes())
     return {

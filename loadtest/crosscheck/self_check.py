@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from contract import StageError
 from loadtest.analysis.verdicts import Metric, compare, metrics_for
-from loadtest.plan import Fixed, Run, Visit
+from loadtest.plan import EndpointPlan, FixedResponse, Run
 from loadtest.runs.calibration import null_server
 from loadtest.runs.environment import pinning
-from loadtest.runs.generator_process import generate
-from loadtest.runs.managed_servers import find_host, running
+from loadtest.runs.generator_process import run_generator
+from loadtest.runs.managed_servers import find_managed_server, running
 from loadtest.scenarios import Closed
 from serving.server import Call, Endpoint
 
@@ -43,13 +43,13 @@ class Side:
     name: str
     endpoint: Endpoint
     pid: int | None
-    fixed: Fixed | None = None
+    fixed: FixedResponse | None = None
 
 
 def against_itself(folder: Path, endpoint: str, comparisons: int) -> dict[str, Any]:
     """Compare one endpoint with itself, on a freshly started server each time; a difference seen is false."""
     server_cpus, client_cpus = pinning()
-    host = find_host(endpoint.split("/", maxsplit=1)[0], [endpoint])
+    host = find_managed_server(endpoint.split("/", maxsplit=1)[0], [endpoint])
     if not host.endpoints:
         raise StageError(f"no endpoint {endpoint!r}: `python -m serving list` names them")
     outcomes = []
@@ -97,7 +97,9 @@ def planted_slowdowns(folder: Path, _endpoint: str, comparisons: int) -> dict[st
 def _planted(folder: Path, share: float, seed: int) -> list[dict[str, Any]]:
     server_cpus, client_cpus = pinning()
     answer = b'{"outputs": []}'
-    fixed = Fixed(Call("/v2/models/null/infer", b"0" * 3000, {"Content-Type": "application/octet-stream"}), answer)
+    fixed = FixedResponse(
+        Call("/v2/models/null/infer", b"0" * 3000, {"Content-Type": "application/octet-stream"}), answer
+    )
     with ExitStack() as stack:
         rounds = []
         for number in range(ROUNDS):
@@ -116,14 +118,14 @@ def _compare(
 ) -> list[dict[str, Any]]:
     """One comparison of two sides, in random order in each round: a verdict per metric."""
     shutil.rmtree(folder / "runs", ignore_errors=True)
-    visits = []
+    plans = []
     for number, sides in enumerate(rounds, 1):
         for index in np.random.default_rng((seed, number)).permutation(len(sides)):
             side = sides[index]
             path = str(folder / "runs" / side.name)
             runs = tuple(Run(s, number, seed, f"{path}/{s.name}-{number}") for s in SCENARIOS)
-            visits.append(Visit(side.endpoint, runs, side.pid, WARM_UP_S, fixed=side.fixed))
-    if not generate(folder, visits, client_cpus):
+            plans.append(EndpointPlan(side.endpoint, runs, side.pid, WARM_UP_S, fixed=side.fixed))
+    if not run_generator(folder, plans, client_cpus):
         raise StageError(f"an endpoint of the crosscheck failed its pre-flight: see {folder}/generator.log")
     names = [side.name for side in rounds[0]]
     verdicts = []

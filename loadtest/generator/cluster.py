@@ -24,12 +24,22 @@ from locust.env import Environment
 from locust.runners import MasterRunner
 
 from contract import MODEL_REPOSITORY, StageError
-from loadtest.generator import runner as visits
-from loadtest.plan import Run, Visit, read_plan
-from loadtest.generator.recorder import write_raw
+from loadtest.generator.resources import between
+from loadtest.generator.runner import (
+    WARM_UP_USERS,
+    PreflightError,
+    batch_of,
+    identity,
+    preflight,
+    run_once,
+    run_plan,
+    write_result,
+)
+from loadtest.plan import Run, EndpointPlan, read_plan
+from loadtest.raw_times import write_raw
 from loadtest.analysis.run_metrics import measured
 from loadtest.scenarios import Closed, Scenario, from_fields, to_fields
-from loadtest.generator.partition import gathered, share_of
+from loadtest.generator.partition import joined, part_of
 from loadtest.client.target import Target, build_target
 from serving.server import Endpoint
 
@@ -39,60 +49,60 @@ SPARE_S = 60.0
 """What a run may take beyond its seconds before a worker counts as lost."""
 
 
-def carry_out(plan: Path, workers: int) -> int:
+def run_cluster(path: Path, workers: int) -> int:
     """Make all runs of the plan on `workers` workers; returns 1 where an endpoint failed its pre-flight, else 0."""
-    _, asked = read_plan(plan)
-    if any(visit.fixed for visit in asked):  # the null server runs beside the master: so does its client
-        return visits.carry_out(plan)
-    runner = Environment().create_master_runner("*", PORT)
+    _, plans = read_plan(path)
+    if any(plan.fixed for plan in plans):  # the null server runs beside the master: so does its client
+        return run_plan(path)
+    master = Environment().create_master_runner("*", PORT)
     answers: Queue[Any] = Queue()
-    runner.register_message("measured", lambda msg, **_: answers.put((msg.node_id, msg.data)))
+    master.register_message("measured", lambda msg, **_: answers.put((msg.node_id, msg.data)))
     failed = 0
     try:
-        _wait_for_workers(runner, workers)
-        for visit in asked:
-            failed |= _visit(runner, answers, visit)
+        _wait_for_workers(master, workers)
+        for plan in plans:
+            failed |= _measure_endpoint(master, answers, plan)
     finally:
-        runner.quit()
+        master.quit()
     return failed
 
 
-def _wait_for_workers(runner: MasterRunner, workers: int) -> None:
+def _wait_for_workers(master: MasterRunner, workers: int) -> None:
     deadline_s = time.monotonic() + CONNECT_S
-    while len(runner.clients.ready) < workers:
+    while len(master.clients.ready) < workers:
         if time.monotonic() > deadline_s:
-            raise StageError(f"{len(runner.clients.ready)} of {workers} workers came within {CONNECT_S:.0f} s")
+            raise StageError(f"{len(master.clients.ready)} of {workers} workers came within {CONNECT_S:.0f} s")
         gevent.sleep(0.1)
 
 
-def _visit(runner: MasterRunner, answers: Queue[Any], visit: Visit) -> int:
-    if visit.warm_up_s:
-        _measure(runner, answers, visit.endpoint, Closed(visits.WARM_UP_USERS, visit.warm_up_s), 0)
-    for run in visit.runs:
+def _measure_endpoint(master: MasterRunner, answers: Queue[Any], plan: EndpointPlan) -> int:
+    if plan.warm_up_s:
+        _measure(master, answers, plan.endpoint, Closed(WARM_UP_USERS, plan.warm_up_s), 0)
+    for run in plan.runs:
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        parts = _measure(runner, answers, visit.endpoint, run.scenario, run.seed)
+        parts = _measure(master, answers, plan.endpoint, run.scenario, run.seed)
         faults = [part["fault"] for part in parts if part["fault"]]
         if faults:
-            print(f"{visit.endpoint.name}: {faults[0]}", file=sys.stderr, flush=True)
-            for missed in visit.runs:
-                fields = {**visit.context, **visits.identity(visit, missed), "preflight_error": faults[0]}
-                visits.write_result(missed, fields)
+            print(f"{plan.endpoint.name}: {faults[0]}", file=sys.stderr, flush=True)
+            for missed in plan.runs:
+                fields = {**plan.context, **identity(plan, missed), "preflight_error": faults[0]}
+                write_result(missed, fields)
             return 1
-        visits.write_result(run, {"started": started, **_result(visit, run, parts)})
+        write_result(run, {"started": started, **_result(plan, run, parts)})
     return 0
 
 
 def _measure(
-    runner: MasterRunner, answers: Queue[Any], endpoint: Endpoint, scenario: Scenario, seed: int
+    master: MasterRunner, answers: Queue[Any], endpoint: Endpoint, scenario: Scenario, seed: int
 ) -> list[dict[str, Any]]:
     """Let every worker do its share at once: what each measured."""
-    clients = sorted(client.id for client in runner.clients.ready)
+    clients = sorted(client.id for client in master.clients.ready)
     awaited = set()
     for worker, client in enumerate(clients):
-        share = share_of(scenario, worker, len(clients))
+        share = part_of(scenario, worker, len(clients))
         if share is not None:
             order = {"endpoint": vars(endpoint), "scenario": to_fields(share), "seed": seed}
-            runner.send_message("measure", {**order, "worker": worker, "workers": len(clients)}, client)
+            master.send_message("measure", {**order, "worker": worker, "workers": len(clients)}, client)
             awaited.add(client)
     parts, limit_s = [], scenario.seconds + SPARE_S
     while awaited:
@@ -106,25 +116,25 @@ def _measure(
     return parts
 
 
-def _result(visit: Visit, run: Run, parts: list[dict[str, Any]]) -> dict[str, Any]:
+def _result(plan: EndpointPlan, run: Run, parts: list[dict[str, Any]]) -> dict[str, Any]:
     """One result in the form of `loadtest.generator.runner`, from what the workers sent."""
     tables = []
     for part in parts:
         with np.load(io.BytesIO(part["table"])) as file:
             tables.append({name: file[name] for name in file.files})
-    table = gathered(tables)
+    table = joined(tables)
     write_raw(Path(run.path + ".npz"), table)
-    figures = measured(run.scenario, table, visit.target_ms)
+    figures = measured(run.scenario, table, plan.target_ms)
     answered = max(1, figures["requests"] - figures["failures"])
     return {
-        **visit.context,
-        **visits.identity(visit, run),
+        **plan.context,
+        **identity(plan, run),
         **figures,
         "explanations": [text for part in parts for text in part["explanations"]],
         "capped": any(part["capped"] for part in parts),
         **{key: parts[0][key] for key in ("batch", "samples_sha256", "request_bytes", "request_wire_bytes")},
         "response_bytes": sum(part["response_bytes"] for part in parts) / answered,
-        "server": visits.between(None, None),
+        "server": between(None, None),
         "client": {
             "cpu_s": sum(part["cpu_s"] for part in parts),
             "cpu_share": max(part["cpu_s"] / part["elapsed_s"] for part in parts),
@@ -146,13 +156,13 @@ class Worker:
         """Carry out one order; a failed pre-flight is an answer too."""
         scenario = from_fields(order["scenario"])
         try:
-            target = self._target(Endpoint(**order["endpoint"]), visits.batch_of(scenario))
+            target = self._target(Endpoint(**order["endpoint"]), batch_of(scenario))
             cpu_s, began_s = time.process_time(), time.perf_counter()
-            recorder, load, start_ns = visits.run_once(
+            recorder, load, start_ns = run_once(
                 self.local, target, scenario, order["seed"], order["worker"], order["workers"]
             )
             cpu_s, elapsed_s = time.process_time() - cpu_s, time.perf_counter() - began_s
-        except (visits.PreflightError, OSError, StageError) as error:
+        except (PreflightError, OSError, StageError) as error:
             return {"fault": str(error) or repr(error)}
         file = io.BytesIO()
         np.savez_compressed(file, allow_pickle=False, **recorder.table(start_ns))
@@ -173,7 +183,7 @@ class Worker:
     def _target(self, endpoint: Endpoint, batch: int) -> Target:
         if (endpoint.name, batch) not in self.targets:
             target = build_target(endpoint, self.repository, batch)
-            visits.preflight(target)
+            preflight(target)
             self.targets[endpoint.name, batch] = target
         return self.targets[endpoint.name, batch]
 

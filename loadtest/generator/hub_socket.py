@@ -18,7 +18,7 @@ from greenlet import getcurrent
 LOOK_S = 1.0
 
 
-class QuickSocket:
+class HubSocket:
     """A connected socket that one greenlet uses at a time."""
 
     def __init__(self, address: tuple[str, int], timeout_s: float) -> None:
@@ -89,7 +89,7 @@ class QuickSocket:
             self._watcher.stop()
 
 
-_OPEN: WeakSet[QuickSocket] = WeakSet()
+_OPEN: WeakSet[HubSocket] = WeakSet()
 _LOOKING: list[Any] = []
 
 

@@ -16,9 +16,10 @@ from gevent.pool import Group
 
 from loadtest.client.requests import BrokenAnswerError
 from loadtest.client.target import Connection, Target
-from loadtest.generator.hub_socket import QuickSocket
-from loadtest.generator.recorder import FAILED, RIGHT, WRONG, Recorder
+from loadtest.generator.hub_socket import HubSocket
+from loadtest.generator.recorder import Recorder
 from loadtest.generator.timer import Timer
+from loadtest.raw_times import FAILED, RIGHT, WRONG
 
 READY_CONNECTIONS = 32
 """Connections that an open loop opens before its clock starts; more are opened as they are needed, on the clock."""
@@ -88,7 +89,7 @@ class OpenLoop:
     def __init__(self, load: Load, schedule_s: Iterable[float], cap: int) -> None:
         """Sends are meant at the seconds of `schedule_s`; with `cap` requests in flight the run ends and is void."""
         self._load, self._cap = load, cap
-        self._free = [load.target.connection(QuickSocket) for _ in range(min(cap, READY_CONNECTIONS))]
+        self._free = [load.target.connection(HubSocket) for _ in range(min(cap, READY_CONNECTIONS))]
         self._connections = list(self._free)
         for connection in self._free:
             get_ready(connection)
@@ -123,7 +124,7 @@ class OpenLoop:
 
     def _send(self, intended_ns: int) -> None:
         if not self._free:
-            self._connections.append(self._load.target.connection(QuickSocket))
+            self._connections.append(self._load.target.connection(HubSocket))
             self._free.append(self._connections[-1])
         connection = self._free.pop()
         try:

@@ -10,7 +10,7 @@ import numpy as np
 from loadtest.scenarios import Closed, Offline, Scenario
 
 
-def share_of(scenario: Scenario, worker: int, workers: int) -> Scenario | None:
+def part_of(scenario: Scenario, worker: int, workers: int) -> Scenario | None:
     """One worker's part: its users of a closed loop, all of an open one (whose rate is shared), None for none."""
     if isinstance(scenario, Offline):
         return scenario if worker == 0 else None
@@ -20,7 +20,7 @@ def share_of(scenario: Scenario, worker: int, workers: int) -> Scenario | None:
     return scenario
 
 
-def gathered(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The rows of all workers in the order of their intended sends, each worker's times from its own start."""
     table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(table["intended_us"], kind="stable")

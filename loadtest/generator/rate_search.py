@@ -13,7 +13,6 @@ bisection, then a second trial of the rate found; where that fails, the next low
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy as np
 from loadtest.analysis.intervals import certainly_over, requests_needed
 from loadtest.analysis.run_metrics import summarise
 from loadtest.analysis.validity import judge_run
+from loadtest.plan import Search
 from loadtest.scenarios import Closed, Open, Scenario
 
 PERCENTILE = 0.99
@@ -39,23 +39,6 @@ MISSED = "not met even at"
 """How the reason begins where even the lowest rate searched was too high."""
 
 Probe = Callable[[Scenario], dict[str, Any]]
-
-
-@dataclass
-class Search:
-    """One search: where its result goes, and what is known beforehand."""
-
-    path: str
-    seed: int
-    clients: dict[str, Any]
-    """Calibration of the client by protocol."""
-    above_rps: float = 0.0
-    """Only a higher rate is of interest: where the first probe a step above fails, the search ends."""
-
-    def next_seed(self) -> int:
-        """A seed of its own for every probe."""
-        self.seed += 1
-        return self.seed
 
 
 def search_rate(probe: Probe, search: Search, target_ms: float) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-RIGHT, WRONG, FAILED = 0, 1, 2
+from loadtest.raw_times import RIGHT
+
 EXPLAINED = 5
 """Failures and wrong answers whose text is kept."""
 
@@ -47,15 +47,3 @@ class Recorder:
         }
         arrays["outcome"] = np.frombuffer(self.outcome, np.uint8).copy() if self.outcome else np.zeros(0, np.uint8)
         return arrays
-
-
-def write_raw(path: Path, table: dict[str, np.ndarray]) -> None:
-    """Write the rows beside their result, as `.npz`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, allow_pickle=False, **table)
-
-
-def read_raw(path: Path) -> dict[str, np.ndarray]:
-    """The rows that `write_raw` wrote."""
-    with np.load(path) as file:
-        return {name: file[name] for name in file.files}

@@ -1,4 +1,4 @@
-"""Carries out a plan inside Locust: pre-flight, warm-up, then every run of every visit; writes each result as it is
+"""Carries out a plan inside Locust: pre-flight, warm-up, then every run of every plan; writes each result as it is
 made.
 
 The generator half of `python -m loadtest`; imports gevent and Locust.
@@ -25,14 +25,15 @@ from loadtest.analysis.run_metrics import measured
 from loadtest.client.prepared import PreparedRequests
 from loadtest.client.requests import BrokenAnswerError
 from loadtest.client.target import Check, Target, assemble, build_target
-from loadtest.generator.hub_socket import QuickSocket
+from loadtest.generator.hub_socket import HubSocket
 from loadtest.generator.loops import Load
-from loadtest.generator.rate_search import Search, search_rate, unmet
-from loadtest.generator.recorder import RIGHT, Recorder, write_raw
+from loadtest.generator.rate_search import search_rate, unmet
+from loadtest.generator.recorder import Recorder
 from loadtest.generator.resources import between, usage
 from loadtest.generator.server_timing import ask_split
 from loadtest.generator.users import Session, locust_report, user_class
-from loadtest.plan import Run, Visit, read_plan
+from loadtest.plan import EndpointPlan, Run, Search, read_plan
+from loadtest.raw_times import RIGHT, write_raw
 from loadtest.scenarios import Burst, Closed, Offline, Open, Scenario
 
 WARM_UP_USERS = 8
@@ -51,56 +52,56 @@ class PreflightError(Exception):
     """An endpoint that does not give right answers before any load."""
 
 
-def carry_out(plan: Path) -> int:
+def run_plan(path: Path) -> int:
     """Make all runs of the plan; returns 1 where an endpoint failed its pre-flight, else 0."""
-    repository, visits = read_plan(plan)
+    repository, plans = read_plan(path)
     environment = Environment(events=events)
     environment.create_local_runner()
     failed = 0
-    for visit in visits:
+    for plan in plans:
         try:
-            _visit(environment, repository, visit)
+            _measure_endpoint(environment, repository, plan)
         except PreflightError as error:
             failed = 1
-            print(f"{visit.endpoint.name}: {error}", file=sys.stderr, flush=True)
-            for run in visit.runs:
-                write_result(run, {**visit.context, **identity(visit, run), "preflight_error": str(error)})
-            if visit.search is not None:
-                fields = {"endpoint": {"name": visit.endpoint.name}, **unmet(f"pre-flight: {error}")}
-                write_whole(Path(visit.search.path), to_json(fields).encode())
+            print(f"{plan.endpoint.name}: {error}", file=sys.stderr, flush=True)
+            for run in plan.runs:
+                write_result(run, {**plan.context, **identity(plan, run), "preflight_error": str(error)})
+            if plan.search is not None:
+                fields = {"endpoint": {"name": plan.endpoint.name}, **unmet(f"pre-flight: {error}")}
+                write_whole(Path(plan.search.path), to_json(fields).encode())
     return failed
 
 
-def _visit(environment: Environment, repository: Path, visit: Visit) -> None:
-    targets = {1: _target(visit, repository, 1)}
-    for run in visit.runs:
+def _measure_endpoint(environment: Environment, repository: Path, plan: EndpointPlan) -> None:
+    targets = {1: _target(plan, repository, 1)}
+    for run in plan.runs:
         batch = batch_of(run.scenario)
         if batch not in targets:
-            targets[batch] = _target(visit, repository, batch)
+            targets[batch] = _target(plan, repository, batch)
     for target in targets.values():
         preflight(target)
     warmed_up_s, reached_rps = 0.0, math.inf
-    if visit.warm_up_s:
-        warmed_up_s, reached_rps = warm_up(environment, targets[1], visit.warm_up_s)
-    for run in visit.runs:
-        scenario = bearable(run.scenario, reached_rps)
-        result, table = measure(environment, visit, targets[batch_of(scenario)], scenario, run.seed)
+    if plan.warm_up_s:
+        warmed_up_s, reached_rps = warm_up(environment, targets[1], plan.warm_up_s)
+    for run in plan.runs:
+        scenario = cap_to_capacity(run.scenario, reached_rps)
+        result, table = measure(environment, plan, targets[batch_of(scenario)], scenario, run.seed)
         write_raw(Path(run.path + ".npz"), table)
         asked: dict[str, Any] = {"warm_up_s": warmed_up_s, "rate_asked_rps": getattr(run.scenario, "rate_rps", None)}
-        if is_busiest(visit, scenario):
+        if is_busiest(plan, scenario):
             asked["latency_split"] = ask_split(targets[1], scenario.users)
-        write_result(run, {**visit.context, **identity(visit, run), **result, **asked})
-    if visit.search is not None:
-        find_rate(environment, visit, visit.search, targets[1])
+        write_result(run, {**plan.context, **identity(plan, run), **result, **asked})
+    if plan.search is not None:
+        find_rate(environment, plan, plan.search, targets[1])
 
 
-def is_busiest(visit: Visit, scenario: Scenario) -> bool:
-    """Whether it is the visit's closed loop with the most users, of a server that may tell where its time goes."""
-    closed = [run.scenario.users for run in visit.runs if isinstance(run.scenario, Closed)]
-    return not (visit.fixed or visit.prepared) and isinstance(scenario, Closed) and scenario.users == max(closed)
+def is_busiest(plan: EndpointPlan, scenario: Scenario) -> bool:
+    """Whether it is the plan's closed loop with the most users, of a server that may tell where its time goes."""
+    closed = [run.scenario.users for run in plan.runs if isinstance(run.scenario, Closed)]
+    return not (plan.fixed or plan.prepared) and isinstance(scenario, Closed) and scenario.users == max(closed)
 
 
-def bearable(scenario: Scenario, reached_rps: float) -> Scenario:
+def cap_to_capacity(scenario: Scenario, reached_rps: float) -> Scenario:
     """The scenario at a rate that an endpoint which reached so much in its warm-up can bear.
 
     An endpoint that does not keep up with the common rate is measured at one that it does keep up with, and not ranked
@@ -130,15 +131,15 @@ def warm_up(environment: Environment, target: Target, piece_s: float) -> tuple[f
 
 
 def measure(
-    environment: Environment, visit: Visit, target: Target, scenario: Scenario, seed: int
+    environment: Environment, plan: EndpointPlan, target: Target, scenario: Scenario, seed: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Run one scenario between two looks at the server's and the client's resources: the figures, and the raw rows."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    before, cpu_before_s, started_s = usage_of(visit), time.process_time(), time.perf_counter()
+    before, cpu_before_s, started_s = usage_of(plan), time.process_time(), time.perf_counter()
     recorder, load, start_ns = run_once(environment, target, scenario, seed)
     cpu_s, elapsed_s = time.process_time() - cpu_before_s, time.perf_counter() - started_s
-    after, table = usage_of(visit), recorder.table(start_ns)
-    figures = measured(scenario, table, visit.target_ms)
+    after, table = usage_of(plan), recorder.table(start_ns)
+    figures = measured(scenario, table, plan.target_ms)
     answered = max(1, figures["requests"] - figures["failures"])
     result = {
         **figures,
@@ -156,18 +157,18 @@ def measure(
     return result, table
 
 
-def find_rate(environment: Environment, visit: Visit, search: Search, target: Target) -> None:
+def find_rate(environment: Environment, plan: EndpointPlan, search: Search, target: Target) -> None:
     """Find the highest rate that meets the target and write what was found, with every probe."""
 
     def probe(scenario: Scenario) -> dict[str, Any]:
-        result, table = measure(environment, visit, target, scenario, search.next_seed())
+        result, table = measure(environment, plan, target, scenario, search.next_seed())
         latency_ms, right = (table["done_us"] - table["intended_us"]) / 1e3, table["outcome"] == RIGHT
-        slow = ~right | (latency_ms > visit.target_ms)
+        slow = ~right | (latency_ms > plan.target_ms)
         more = {"over_target": int(slow.sum()), "latencies_ms": latency_ms[right]}
-        return {"endpoint": {"protocol": visit.endpoint.protocol}, **more, **result}
+        return {"endpoint": {"protocol": plan.endpoint.protocol}, **more, **result}
 
-    found = search_rate(probe, search, visit.target_ms)
-    fields = {**visit.context, "endpoint": {**asdict(visit.endpoint), "name": visit.endpoint.name}, **found}
+    found = search_rate(probe, search, plan.target_ms)
+    fields = {**plan.context, "endpoint": {**asdict(plan.endpoint), "name": plan.endpoint.name}, **found}
     write_whole(Path(search.path), to_json(fields).encode())
 
 
@@ -206,14 +207,14 @@ def run_once(
     return load.recorder, load, session.start_ns
 
 
-def usage_of(visit: Visit) -> Any:
+def usage_of(plan: EndpointPlan) -> Any:
     """The server's usage so far, None where its processes are not ours to look into."""
-    return usage(visit.server_pid) if visit.server_pid is not None else None
+    return usage(plan.server_pid) if plan.server_pid is not None else None
 
 
 def preflight(target: Target) -> None:
     """Ask every request once and check the answer; the requests' right answers are known from here on."""
-    connection = target.connection(QuickSocket)
+    connection = target.connection(HubSocket)
     try:
         for index, request in enumerate(target.requests):
             fault = target.fault(index, connection.exchange(request))
@@ -225,27 +226,27 @@ def preflight(target: Target) -> None:
         connection.close()
 
 
-def _target(visit: Visit, repository: Path, batch: int) -> Target:
-    if visit.prepared:
-        return PreparedRequests.read(Path(visit.prepared)).target(visit.endpoint)
-    if visit.fixed is None:
-        return build_target(visit.endpoint, repository, batch)
+def _target(plan: EndpointPlan, repository: Path, batch: int) -> Target:
+    if plan.prepared:
+        return PreparedRequests.read(Path(plan.prepared)).target(plan.endpoint)
+    if plan.fixed is None:
+        return build_target(plan.endpoint, repository, batch)
 
     def decode(_body: bytes, headers: object) -> dict[str, Any]:
         raise ValueError(f"not the one right answer ({headers})")
 
-    grpc = visit.endpoint.protocol == "grpc"
+    grpc = plan.endpoint.protocol == "grpc"
     check = Check(decode, lambda _: 0.0, 0 if grpc else 200)
-    check.right.add((visit.fixed.answer, () if grpc else tuple(visit.fixed.answer_headers.items())))
-    return assemble(visit.endpoint, [visit.fixed.call], [check], "", batch)
+    check.right.add((plan.fixed.answer, () if grpc else tuple(plan.fixed.answer_headers.items())))
+    return assemble(plan.endpoint, [plan.fixed.call], [check], "", batch)
 
 
 def batch_of(scenario: Scenario) -> int:
     return scenario.batch if isinstance(scenario, Offline) else 1
 
 
-def identity(visit: Visit, run: Run) -> dict[str, Any]:
-    endpoint = {**asdict(visit.endpoint), "name": visit.endpoint.name}
+def identity(plan: EndpointPlan, run: Run) -> dict[str, Any]:
+    endpoint = {**asdict(plan.endpoint), "name": plan.endpoint.name}
     return {"endpoint": endpoint, "scenario_name": run.scenario.name, "round": run.round, "seed": run.seed}
 
 
@@ -254,6 +255,15 @@ def write_result(run: Run, fields: dict[str, Any]) -> None:
 
 
 __all__ = [
-    "Burst", "Open", "PreflightError", "StageError", "batch_of", "between", "carry_out", "identity", "preflight",
-    "run_once", "write_result",
+    "Burst",
+    "Open",
+    "PreflightError",
+    "StageError",
+    "batch_of",
+    "between",
+    "identity",
+    "preflight",
+    "run_once",
+    "run_plan",
+    "write_result",
 ]  # fmt: skip

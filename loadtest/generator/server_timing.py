@@ -17,7 +17,7 @@ import numpy as np
 
 from loadtest.client.requests import Answer, BrokenAnswerError
 from loadtest.client.target import Connection, Target
-from loadtest.generator.hub_socket import QuickSocket
+from loadtest.generator.hub_socket import HubSocket
 from serving.transport.http2.frames import literal_headers
 
 PIECE_S = 0.25
@@ -75,7 +75,7 @@ def told(target: Target, connection: Connection, answer: Answer) -> Split | None
 
 
 def _tells(target: Target, request: Any) -> bool:
-    connection = target.connection(QuickSocket)
+    connection = target.connection(HubSocket)
     try:
         return told(target, connection, connection.exchange(request)) is not None
     except FAULTS:
@@ -85,7 +85,7 @@ def _tells(target: Target, request: Any) -> bool:
 
 
 def _ask(target: Target, asked: list[Any], rows: list[tuple[float, ...]], ends_s: float) -> None:
-    connection = target.connection(QuickSocket)
+    connection = target.connection(HubSocket)
     try:
         connection.connect()
         while (began_s := time.perf_counter()) < ends_s:

@@ -13,7 +13,7 @@ from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from loadtest.generator.hub_socket import QuickSocket
+from loadtest.generator.hub_socket import HubSocket
 from loadtest.generator.loops import Load, OpenLoop, Report, get_ready, run_closed
 from loadtest.scenarios import Burst, Open, Scenario, schedule_s
 from serving.server import Endpoint
@@ -49,7 +49,7 @@ class EndpointUser(User):
         self.shared = type(self).session(self.environment)
         shared, scenario = self.shared, self.shared.scenario
         self.number = next(shared.numbers)
-        self.connection = shared.load.target.connection(QuickSocket)
+        self.connection = shared.load.target.connection(HubSocket)
         self.open_loop: OpenLoop | None = None
         if isinstance(scenario, (Open, Burst)):
             share = self.number * shared.workers + shared.worker

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from contract import MODEL_REPOSITORY, ROOT, StageError, write_whole
-from loadtest.plan import Fixed, Run, Visit
-from loadtest.runs.generator_process import generate
+from loadtest.plan import EndpointPlan, FixedResponse, Run
+from loadtest.runs.generator_process import run_generator
 from loadtest.scenarios import Closed, Open
 from serving.process.launcher import Running, start
 from serving.repository import read_artifacts, read_samples
@@ -63,22 +63,22 @@ def calibrate(
     answer = (b'{"outputs": "' + b"0" * ANSWER_BYTES)[:ANSWER_BYTES]
     scenarios = (Closed(1, seconds), Closed(8, seconds), Closed(32, seconds), Open(rate_rps, seconds))
     with ExitStack() as stack:
-        visits = []
+        plans = []
         for protocol, call in largest.items():
             running, port = stack.enter_context(null_server(folder, protocol, answer, server_cpus))
             runs = tuple(Run(s, 1, 1, str(folder / "null" / protocol / f"{s.name}-1")) for s in scenarios)
             endpoint = Endpoint("null", protocol, protocol, port)
-            visits.append(Visit(endpoint, runs, running.pid, WARM_UP_S, fixed=Fixed(call, answer)))
-        generate(folder, visits, client_cpus, repository)
-    clients = [_figures(visit, len(largest[visit.endpoint.protocol].body)) for visit in visits]
+            plans.append(EndpointPlan(endpoint, runs, running.pid, WARM_UP_S, fixed=FixedResponse(call, answer)))
+        run_generator(folder, plans, client_cpus, repository)
+    clients = [_figures(plan, len(largest[plan.endpoint.protocol].body)) for plan in plans]
     write_whole(folder / "clients.json", json.dumps(clients, indent=2, sort_keys=True).encode())
     return clients
 
 
-def _figures(visit: Visit, request_bytes: int) -> dict[str, Any]:
+def _figures(plan: EndpointPlan, request_bytes: int) -> dict[str, Any]:
     protocol, results = (
-        visit.endpoint.protocol,
-        [json.loads(Path(f"{run.path}.json").read_bytes()) for run in visit.runs],
+        plan.endpoint.protocol,
+        [json.loads(Path(f"{run.path}.json").read_bytes()) for run in plan.runs],
     )
     single, *closed, scheduled = results
     if any(result.get("failures", 1) or result["wrong_answers"] for result in results):

@@ -18,11 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from contract import MODEL_REPOSITORY, RESULTS, StageError, to_json, write_whole
-from loadtest.plan import Run, Visit
+from loadtest.plan import EndpointPlan, Run
 from loadtest.runs.calibration import calibrate
 from loadtest.runs.environment import environment, pinning
 from loadtest.runs.generator_process import Generator
-from loadtest.runs.managed_servers import Host, find_hosts, running
+from loadtest.runs.managed_servers import ManagedServer, choose_servers, running
 from loadtest.scenarios import OPEN_RATE_RPS, Open, Profile, from_fields, to_fields
 from serving.repository import read_samples
 from serving.server import Endpoint
@@ -85,10 +85,10 @@ class Comparison:
         )
 
 
-def carry_out(comparison: Comparison) -> list[str]:
+def run_comparison(comparison: Comparison) -> list[str]:
     """Make all runs that are missing; returns the names of the endpoints that failed their pre-flight."""
     comparison.write()
-    hosts = find_hosts(comparison.servers, comparison.attached, comparison.only)
+    hosts = choose_servers(comparison.servers, comparison.attached, comparison.only)
     endpoints = [endpoint for host in hosts for endpoint in host.endpoints]
     failed: set[str] = set()
     total = comparison.profile.rounds * len(comparison.profile.scenarios) * len(endpoints)
@@ -101,16 +101,20 @@ def carry_out(comparison: Comparison) -> list[str]:
             order = np.random.default_rng((comparison.seed, number))
             for index in order.permutation(len(hosts)):
                 host = hosts[index]
-                visits = [_visit(comparison, host.endpoints[i], number) for i in order.permutation(len(host.endpoints))]
-                missing = [visit for visit in visits if visit.runs]
-                bar.update(sum(len(comparison.profile.scenarios) - len(visit.runs) for visit in visits))
+                plans = [
+                    _plan_of(comparison, host.endpoints[i], number) for i in order.permutation(len(host.endpoints))
+                ]
+                missing = [plan for plan in plans if plan.runs]
+                bar.update(sum(len(comparison.profile.scenarios) - len(plan.runs) for plan in plans))
                 if missing:
                     bar.set_postfix_str(f"round {number}, {host.name}")
                     failed |= _measure(comparison, host, missing, bar.update)
     return sorted(failed)
 
 
-def _measure(comparison: Comparison, host: Host, visits: list[Visit], on_result: Callable[[int], Any]) -> set[str]:
+def _measure(
+    comparison: Comparison, host: ManagedServer, plans: list[EndpointPlan], on_result: Callable[[int], Any]
+) -> set[str]:
     """Start the server, make the runs, stop it; returns the endpoints that failed."""
     server_cpus, client_cpus = pinning()
     asked = json.loads((comparison.folder / "comparison.json").read_bytes())
@@ -126,22 +130,22 @@ def _measure(comparison: Comparison, host: Host, visits: list[Visit], on_result:
     ):
         placed = [
             replace(
-                visit,
-                endpoint=hosted.endpoints[visit.endpoint.name],
+                plan,
+                endpoint=hosted.endpoints[plan.endpoint.name],
                 server_pid=hosted.pid,
-                context={**context, "cold_start": hosted.cold.get(visit.endpoint.name)},
+                context={**context, "cold_start": hosted.cold.get(plan.endpoint.name)},
             )
-            for visit in visits
+            for plan in plans
         ]
-        generator.carry_out(placed, MODEL_REPOSITORY, on_result)
-    results = [json.loads(Path(f"{visit.runs[0].path}.json").read_bytes()) for visit in visits]
+        generator.run(placed, MODEL_REPOSITORY, on_result)
+    results = [json.loads(Path(f"{plan.runs[0].path}.json").read_bytes()) for plan in plans]
     for result in results:
         if result.get("samples_sha256", asked["samples_sha256"]) != asked["samples_sha256"]:
             raise StageError("samples.npz changed during the comparison: begin it again with `make loadtest`")
     return {result["endpoint"]["name"] for result in results if "preflight_error" in result}
 
 
-def _visit(comparison: Comparison, endpoint: Endpoint, number: int) -> Visit:
+def _plan_of(comparison: Comparison, endpoint: Endpoint, number: int) -> EndpointPlan:
     """The runs at one endpoint that have no result yet, in the order of the profile."""
     folder = comparison.folder / endpoint.name.replace("/", "__")
     runs = [
@@ -149,7 +153,7 @@ def _visit(comparison: Comparison, endpoint: Endpoint, number: int) -> Visit:
         for index, scenario in enumerate(comparison.profile.scenarios)
     ]
     missing = tuple(run for run in runs if not Path(f"{run.path}.json").is_file())
-    return Visit(endpoint, missing, None, comparison.profile.warm_up_s, comparison.target_ms)
+    return EndpointPlan(endpoint, missing, None, comparison.profile.warm_up_s, comparison.target_ms)
 
 
 def _calibration(profile: Profile) -> tuple[float, float]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from contract import MODEL_REPOSITORY, ROOT, StageError
-from loadtest.plan import Visit, write_plan
+from loadtest.plan import EndpointPlan, write_plan
 from serving.process.launcher import start
 from serving.server import Launch
 
 SPARE_S = 120.0
-"""What a visit may take beyond the seconds of its scenarios before it counts as hung."""
+"""What a plan may take beyond the seconds of its scenarios before it counts as hung."""
 
 SEARCH_S = 900.0
 
@@ -36,19 +36,19 @@ class Generator:
         """Stop it."""
         self.running.stop(timeout_s=2.0)
 
-    def carry_out(
-        self, visits: list[Visit], repository: Path, on_result: Callable[[int], Any] = lambda _: None
+    def run(
+        self, plans: list[EndpointPlan], repository: Path, on_result: Callable[[int], Any] = lambda _: None
     ) -> bool:
-        """Make every run of `visits`; False where an endpoint failed its pre-flight (its results say why).
+        """Make every run of `plans`; False where an endpoint failed its pre-flight (its results say why).
 
         Calls `on_result` with the number of results that came since the last call. Raises StageError with the end of
         the log where the generator itself fails.
         """
-        awaited = [Path(run.path + ".json") for visit in visits for run in visit.runs]
-        awaited += [Path(visit.search.path) for visit in visits if visit.search]
-        seconds = sum(visit.warm_up_s + sum(run.scenario.seconds for run in visit.runs) for visit in visits)
-        limit_s = 3 * seconds + sum(SEARCH_S if visit.search else SPARE_S for visit in visits)
-        write_plan(self.plan, repository, visits)
+        awaited = [Path(run.path + ".json") for plan in plans for run in plan.runs]
+        awaited += [Path(plan.search.path) for plan in plans if plan.search]
+        seconds = sum(plan.warm_up_s + sum(run.scenario.seconds for run in plan.runs) for plan in plans)
+        limit_s = 3 * seconds + sum(SEARCH_S if plan.search else SPARE_S for plan in plans)
+        write_plan(self.plan, repository, plans)
         started_s = time.perf_counter()
         while self.running.exit_status is None:
             time.sleep(0.1)
@@ -61,12 +61,12 @@ class Generator:
         return status == 0
 
 
-def generate(
-    folder: Path, visits: list[Visit], cpus: Collection[int] | None, repository: Path = MODEL_REPOSITORY
+def run_generator(
+    folder: Path, plans: list[EndpointPlan], cpus: Collection[int] | None, repository: Path = MODEL_REPOSITORY
 ) -> bool:
-    """Make every run of `visits` with a generator of their own; see `Generator.carry_out`."""
+    """Make every run of `plans` with a generator of their own; see `Generator.run`."""
     with Generator(folder, cpus) as generator:
-        return generator.carry_out(visits, repository)
+        return generator.run(plans, repository)
 
 
 def _still_awaited(paths: list[Path], on_result: Callable[[int], None]) -> list[Path]:

@@ -20,7 +20,7 @@ Seconds = dict[str, float | None]
 
 
 @dataclass(frozen=True)
-class Host:
+class ManagedServer:
     """A server that is started for each round, or one that runs already (`server` is None then)."""
 
     name: str
@@ -32,7 +32,7 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Hosted:
+class RunningServer:
     """A host that runs: its endpoints at their ports, its process, and the seconds of its start per endpoint."""
 
     endpoints: dict[str, Endpoint]
@@ -40,7 +40,7 @@ class Hosted:
     cold: dict[str, Seconds]
 
 
-def find_host(name: str, only: Sequence[str] = (), settings: Settings | None = None) -> Host:
+def find_managed_server(name: str, only: Sequence[str] = (), settings: Settings | None = None) -> ManagedServer:
     """The server called `name` with its engine, artifacts and those endpoints whose names begin as `only` says."""
     server = find_server(name)
     engine = server.engine(os.environ.get(f"{name.upper()}_ENGINE"))
@@ -49,16 +49,16 @@ def find_host(name: str, only: Sequence[str] = (), settings: Settings | None = N
         raise StageError(f"{name}: no artifact of format {' or '.join(server.formats)}: run `make export`")
     endpoints = server.endpoints(artifacts, server.ports, engine)
     kept = [endpoint for endpoint in endpoints if not only or endpoint.name.startswith(tuple(only))]
-    return Host(name, kept, server, engine, artifacts, settings or server.grid[0])
+    return ManagedServer(name, kept, server, engine, artifacts, settings or server.grid[0])
 
 
-def find_hosts(names: Sequence[str], attached: Sequence[Endpoint], only: Sequence[str]) -> list[Host]:
+def choose_servers(names: Sequence[str], attached: Sequence[Endpoint], only: Sequence[str]) -> list[ManagedServer]:
     """Every host that has an endpoint to measure; raises StageError where none has."""
     if attached:
         kept = [endpoint for endpoint in attached if not only or endpoint.name.startswith(tuple(only))]
-        found = [Host("attached", kept)]
+        found = [ManagedServer("attached", kept)]
     else:
-        found = [find_host(name, only) for name in names]
+        found = [find_managed_server(name, only) for name in names]
     hosts = [host for host in found if host.endpoints]
     if not hosts:
         raise StageError(f"no endpoint begins with {' or '.join(only)}: `python -m serving list` names them")
@@ -66,12 +66,12 @@ def find_hosts(names: Sequence[str], attached: Sequence[Endpoint], only: Sequenc
 
 
 @contextmanager
-def running(host: Host, folder: Path, cpus: Collection[int] | None) -> Iterator[Hosted]:
+def running(host: ManagedServer, folder: Path, cpus: Collection[int] | None) -> Iterator[RunningServer]:
     """Start the host on free ports, pinned to `cpus`; stop it at the end of the block. One that runs
     already is left be.
     """
     if host.server is None:
-        yield Hosted({endpoint.name: endpoint for endpoint in host.endpoints}, None, {})
+        yield RunningServer({endpoint.name: endpoint for endpoint in host.endpoints}, None, {})
         return
     ports, configuration = free_ports(host.server), folder / "run" / host.name
     configuration.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def running(host: Host, folder: Path, cpus: Collection[int] | None) -> Iterator[
         samples = read_samples()
         cold = {one.name: _cold(endpoints[one.name], host.artifacts, samples, waited) for one in host.endpoints}
         pid = None if host.engine == "docker" else process.pid  # a container is no child of its client
-        yield Hosted(endpoints, pid, cold)
+        yield RunningServer(endpoints, pid, cold)
     finally:
         process.stop()
 

@@ -17,12 +17,12 @@ from typing import Any
 from tqdm import tqdm
 
 from contract import RESULTS, shown, to_json, write_whole
-from loadtest.generator.rate_search import LOWEST_RPS, MISSED, Search
-from loadtest.plan import Visit
+from loadtest.generator.rate_search import LOWEST_RPS, MISSED
+from loadtest.plan import EndpointPlan, Search
 from loadtest.runs.calibration import calibrate
 from loadtest.runs.environment import environment, pinning
-from loadtest.runs.generator_process import generate
-from loadtest.runs.managed_servers import Host, find_hosts, running
+from loadtest.runs.generator_process import run_generator
+from loadtest.runs.managed_servers import ManagedServer, choose_servers, running
 from serving.server import Settings, list_servers
 
 FOLDER = RESULTS / "slo"
@@ -39,7 +39,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--no-tuning", action="store_true", help="the default settings only")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(words)
-    hosts = find_hosts(given.servers or list_servers(), (), given.only)
+    hosts = choose_servers(given.servers or list_servers(), (), given.only)
     endpoints = [endpoint for host in hosts for endpoint in host.endpoints]
     clients = {one["protocol"]: one for one in calibrate(FOLDER, endpoints, CALIBRATION_S, CALIBRATION_RPS, *pinning())}
     found: list[dict[str, Any]] = []
@@ -56,13 +56,13 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _grid(host: Host, no_tuning: bool) -> Sequence[Settings]:
+def _grid(host: ManagedServer, no_tuning: bool) -> Sequence[Settings]:
     assert host.server is not None
     return host.server.grid[:1] if no_tuning else host.server.grid
 
 
 def _search_host(
-    host: Host, grid: Sequence[Settings], clients: dict[str, Any], target_ms: float, seed: int, bar: tqdm[Any]
+    host: ManagedServer, grid: Sequence[Settings], clients: dict[str, Any], target_ms: float, seed: int, bar: tqdm[Any]
 ) -> Iterator[list[dict[str, Any]]]:
     """Each endpoint's rate by default, and the best of the grid so far, after each of its settings."""
     defaults: dict[str, dict[str, Any]] = {}
@@ -83,19 +83,21 @@ def _search_host(
 
 
 def _search(
-    host: Host, number: int, clients: dict[str, Any], target_ms: float, above: dict[str, float], seed: int
+    host: ManagedServer, number: int, clients: dict[str, Any], target_ms: float, above: dict[str, float], seed: int
 ) -> dict[str, dict[str, Any]]:
     """Start the host with its settings and search every endpoint's rate."""
     server_cpus, client_cpus = pinning()
-    visits = []
+    plans = []
     with running(host, FOLDER, server_cpus) as hosted:
         for index, endpoint in enumerate(host.endpoints):
             path = FOLDER / endpoint.name.replace("/", "__") / f"settings-{number}.json"
             path.unlink(missing_ok=True)
             search = Search(str(path), seed * 100_000 + index * 1000, clients, above.get(endpoint.name, 0.0))
-            visits.append(Visit(hosted.endpoints[endpoint.name], (), hosted.pid, WARM_UP_S, target_ms, search=search))
-        generate(FOLDER, visits, client_cpus)
-    return {visit.endpoint.name: json.loads(Path(visit.search.path).read_bytes()) for visit in visits if visit.search}
+            plans.append(
+                EndpointPlan(hosted.endpoints[endpoint.name], (), hosted.pid, WARM_UP_S, target_ms, search=search)
+            )
+        run_generator(FOLDER, plans, client_cpus)
+    return {plan.endpoint.name: json.loads(Path(plan.search.path).read_bytes()) for plan in plans if plan.search}
 
 
 def _write(found: list[dict[str, Any]], target_ms: float, clients: dict[str, Any], words: Sequence[str]) -> None:

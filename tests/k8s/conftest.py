@@ -19,7 +19,7 @@ from contract import ARTIFACTS, MODEL_REPOSITORY, ROOT, StageError, to_json, wri
 from k8s.build import DOCKERFILE, build_images, models_context, reference
 from k8s.cluster import NAMESPACE, OVERLAYS, Cluster, choose, render
 from k8s.deploy import deploy, explain
-from loadtest.plan import Run, Visit, write_plan
+from loadtest.plan import EndpointPlan, Run, write_plan
 from loadtest.scenarios import Scenario
 from serving.server import Endpoint, find_server, list_servers
 
@@ -212,7 +212,7 @@ def start_load(tool: str, scenario: Scenario, name: str, path: Path) -> subproce
     endpoint = Endpoint(server, artifact, protocol, port, f"{server}.{NAMESPACE}")
     plan = path.with_suffix(".plan")
     runs = tuple(Run(scenario, number, number, f"{path}-{number}") for number in range(1, PIECES + 1))
-    write_plan(plan, MODEL_REPOSITORY, [Visit(endpoint, runs)])
+    write_plan(plan, MODEL_REPOSITORY, [EndpointPlan(endpoint, runs)])
     return subprocess.Popen((tool, "exec", sys.executable, "-m", "loadtest.locustfile", str(plan)), cwd=ROOT)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from contract import Manifest, TensorSpec, files_below, size_below
-from loadtest.plan import Fixed, Run, Visit
+from loadtest.plan import EndpointPlan, FixedResponse, Run
 from loadtest.runs.calibration import null_server
-from loadtest.runs.generator_process import generate
+from loadtest.runs.generator_process import run_generator
 from loadtest.scenarios import Burst, Closed, Open, Scenario
 from serving.server import Call, Endpoint
 
@@ -35,25 +35,27 @@ PLANS: dict[str, tuple[str, tuple[str, ...], tuple[Scenario, ...]]] = {
 }
 
 
-def fixed(protocol: str) -> Fixed:
+def fixed(protocol: str) -> FixedResponse:
     """A request of a real one's size, and the null server's answer."""
     path = "/inference.GRPCInferenceService/ModelInfer" if protocol == "grpc" else "/v2/models/null/infer"
-    return Fixed(Call(path, b"\0" * 3136), ANSWER)
+    return FixedResponse(Call(path, b"\0" * 3136), ANSWER)
 
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """The results of every plan above, made by one generator process; each has its raw rows' path under `raw`."""
     folder = tmp_path_factory.mktemp("plans")
-    visits, paths = [], {}
+    plans, paths = [], {}
     with ExitStack() as stack:
         for number, (name, (protocol, options, scenarios)) in enumerate(PLANS.items()):
             process, port = stack.enter_context(null_server(folder / str(number), protocol, ANSWER, None, options))
             paths[name] = [folder / str(number) / f"run-{i}" for i in range(len(scenarios))]
             runs = tuple(Run(s, 1, 7, str(p)) for s, p in zip(scenarios, paths[name], strict=True))
             endpoint = Endpoint("null", str(number), protocol, port)
-            visits.append(Visit(endpoint, runs, process.pid, context={"comparison": "test"}, fixed=fixed(protocol)))
-        assert generate(folder, visits, None) is False  # one is wrong from the start
+            plans.append(
+                EndpointPlan(endpoint, runs, process.pid, context={"comparison": "test"}, fixed=fixed(protocol))
+            )
+        assert run_generator(folder, plans, None) is False  # one is wrong from the start
     found = {}
     for name, stems in paths.items():
         found[name] = [json.loads(stem.with_suffix(".json").read_bytes()) for stem in stems]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest.generator.recorder import FAILED, RIGHT, read_raw
+from loadtest.raw_times import FAILED, RIGHT, read_raw
 from loadtest.scenarios import Open, arrivals_s
 
 Results = dict[str, list[dict[str, Any]]]

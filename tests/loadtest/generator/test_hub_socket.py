@@ -11,10 +11,10 @@ from contract import ROOT
 
 BEFORE = """
 import locust, gevent, socket, time
-from loadtest.generator.hub_socket import QuickSocket
+from loadtest.generator.hub_socket import HubSocket
 listener = socket.create_server(("127.0.0.1", 0))
 def connected(timeout_s=5.0):
-    quick = QuickSocket(listener.getsockname(), timeout_s)
+    quick = HubSocket(listener.getsockname(), timeout_s)
     return quick, listener.accept()[0]
 """
 CASES = {

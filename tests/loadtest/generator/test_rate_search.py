@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loadtest.generator.rate_search import Search, search_rate
+from loadtest.generator.rate_search import search_rate
+from loadtest.plan import Search
 from loadtest.scenarios import Closed, Open, Scenario
 
 CLIENTS = {"rest": {"ceiling_rps": 20_000.0}}

@@ -12,8 +12,8 @@ from contract import ROOT
 CODE = """
 import locust
 from loadtest.scenarios import Burst, Closed, Open
-from loadtest.generator.runner import bearable
-print([bearable(s, {reached}) for s in (Closed(8, 1), Open(250, 1), Burst(500, 1))] == {expected})
+from loadtest.generator.runner import cap_to_capacity
+print([cap_to_capacity(s, {reached}) for s in (Closed(8, 1), Open(250, 1), Burst(500, 1))] == {expected})
 """
 
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from contract import ROOT
-from loadtest.generator.recorder import read_raw
+from loadtest.raw_times import read_raw
 from serving.process.launcher import free_ports, start, wait_ready
 from serving.repository import read_artifacts
 from serving.server import Settings, find_server
