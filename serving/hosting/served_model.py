@@ -12,7 +12,8 @@ import numpy as np
 from contract import Manifest, StageError, Tensors
 from export.format import LoadedModel, find_format
 from serving.hosting.batcher import Batcher
-from serving.hosting.metrics import Metrics, ModelMetrics
+from serving.hosting.metrics import Metrics
+from serving.hosting.model_metrics import ModelMetrics
 from serving.hosting.signature import Signature, to_refusal
 from serving.repository import read_samples
 
@@ -68,7 +69,7 @@ def load_served(name: str, number: int, folder: Path, settings: HostSettings, me
     signature = Signature(loaded.inputs, loaded.outputs, manifest.batching.may_join)
     rows = settings.max_batch_size if signature.joins else 1
     run_s = warm_up(name, loaded, read_warm_up(artifact.parent, loaded), rows)
-    counts = metrics.model(name, str(number))
+    counts = ModelMetrics(metrics, name, str(number))
     batcher = Batcher(
         loaded.run,
         max_batch_size=rows,

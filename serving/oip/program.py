@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from contract import MODEL_REPOSITORY, StageError, shown
 from serving.hosting.metrics import Metrics
+from serving.hosting.model_metrics import FAMILIES
 from serving.oip.server import OipServer
 from serving.process.cpus import available_cpus
 from serving.process.prefork import run_workers
@@ -35,7 +36,7 @@ def main(server: OipServer, argv: list[str] | None = None) -> int:
         if reason := server.missing("embedded"):
             raise StageError(f"{server.name} can't start: {reason}")
         _check(options)
-        metrics = Metrics(options.workers)
+        metrics = Metrics(FAMILIES, options.workers)
         if options.workers == 1:
             return _work(server, options, metrics, 0)
         with tempfile.TemporaryDirectory(prefix="workers-") as control:

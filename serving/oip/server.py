@@ -16,7 +16,7 @@ from contract import MODEL_REPOSITORY, ROOT, Manifest, Tensors
 from serving.oip import client as oip_client
 from serving.server import FULL_QUEUE, KILLED_WORKER, TERMINATION, VERSION_SWAP, Call, Launch, Server, Settings
 
-MODULES = ("uvloop", "httptools", "hpack", "simdjson", "google.protobuf")
+MODULES = ("uvloop", "httptools", "hpack", "simdjson", "prometheus_client", "google.protobuf")
 """What every one of these servers needs beside its runtime."""
 FAULT_OPTIONS = {
     VERSION_SWAP: ("--poll-s", "0.2"),
