@@ -142,7 +142,7 @@ def test_new_version_is_swapped_in_under_load_without_a_lost_request(start_serve
 def test_unloadable_version_is_reported_while_the_old_one_serves(start_server: Any, own_repository: Path) -> None:
     server = start_server(own_repository, "--poll-s", "0.1")
     add_version(own_repository, "2", 0, content=b"half a file")
-    row = until(lambda: next((row for row in index(server.rest) if row["version"] == "2"), None))
+    row = until(lambda: next((row for row in index(server.rest) if row["version"] == "2" and row["reason"]), None))
     assert row["state"] == "UNAVAILABLE"
     assert "model.onnx" in row["reason"]
     assert ask(server.rest)[0] == 200
