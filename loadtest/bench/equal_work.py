@@ -1,4 +1,4 @@
-"""A well-known mistake, made again: `python -m loadtest equal_work`.
+"""A well-known mistake, made again: `python -m loadtest equal-work`.
 
 A published comparison found one server 40 times slower than another; one got the unresized image as JSON text of
 float64, the other a resized binary tensor (see `docs/equal_work.md`). Here one server hosts one graph (the mean colour
@@ -47,7 +47,7 @@ from serving.server import Call, Endpoint, Launch, find_server
 FOLDER = RESULTS / "equal_work"
 PUBLISHED = ROOT / "docs" / "benchmarks" / "equal_work.json"
 PAGE = ROOT / "docs" / "equal_work.md"
-BEGIN, END = "<!-- table: python -m loadtest equal_work -->\n", "<!-- end of table -->\n"
+BEGIN, END = "<!-- table: python -m loadtest equal-work -->\n", "<!-- end of table -->\n"
 UNRESIZED, RESIZED = (333, 500, 3), (224, 224, 3)
 TOLERANCE = 1e-4
 
@@ -206,7 +206,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def main(words: Sequence[str]) -> int:
     """Measure, print the table, write it and the page."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest equal_work", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m loadtest equal-work", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="for each payload")
     parser.add_argument("--output", type=Path, default=PUBLISHED)
     given = parser.parse_args(words)
