@@ -23,20 +23,11 @@ from serving.hosting.signature import EXTENSIONS, Refusal, to_bytes, to_refusal
 from serving.oip.grpc_tensors import read_input
 from serving.oip.message_cache import Known, Recall, answer, learn_answer
 from serving.oip.rest import deadline_of, model_metadata
-from serving.transport.grpc.call import Call, Code, Method, RpcError
+from serving.transport.grpc.call import Call, Method
 from serving.transport.grpc.health import health_methods
+from serving.transport.grpc.status import RpcError, code_of_http
 
 SERVICE = "inference.GRPCInferenceService"
-CODES = {
-    400: Code.INVALID_ARGUMENT,
-    401: Code.UNAUTHENTICATED,
-    404: Code.NOT_FOUND,
-    413: Code.RESOURCE_EXHAUSTED,
-    500: Code.INTERNAL,
-    501: Code.UNIMPLEMENTED,
-    503: Code.UNAVAILABLE,
-    504: Code.DEADLINE_EXCEEDED,
-}
 CALLS = (
     "ServerLive",
     "ServerReady",
@@ -57,7 +48,7 @@ def refuse(error: BaseException) -> RpcError:
     if isinstance(error, RpcError):
         return error
     refusal = to_refusal(error)
-    return RpcError(CODES.get(refusal.status, Code.INTERNAL), str(refusal))
+    return RpcError(code_of_http(refusal.status), str(refusal))
 
 
 class GrpcApi:

@@ -17,6 +17,7 @@ from serving.transport.access import log_call, log_request, tls_context
 from serving.transport.grpc import health as rpc_health
 from serving.transport.grpc import server as rpc_server
 from serving.transport.http1 import server as http
+from serving.transport.limits import Limits
 
 
 class Front:
@@ -33,8 +34,8 @@ class Front:
         rest = await http.serve(
             oip_rest.RestApi(models, metrics, name, _version(), options.max_body_bytes),
             [bound_socket(options.host, options.rest_port, shared=shared)],
-            http.Limits(body_bytes=options.max_body_bytes),
-            failed=oip_rest.refuse,
+            Limits(body_bytes=options.max_body_bytes),
+            errors=oip_rest.Errors(),
             tls=tls_context(options.tls_cert, options.tls_key),
             token=options.token,
             public=(oip_rest.LIVE, oip_rest.READY),
@@ -43,8 +44,8 @@ class Front:
         rpc = await rpc_server.serve(
             oip_grpc.GrpcApi(models, name, _version()).methods(),
             [bound_socket(options.host, options.grpc_port, shared=shared)],
-            http.Limits(body_bytes=options.max_body_bytes),
-            failed=oip_grpc.refuse,
+            Limits(body_bytes=options.max_body_bytes),
+            to_error=oip_grpc.refuse,
             tls=tls_context(options.tls_cert, options.tls_key),
             token=options.token,
             public=(rpc_health.PATH,),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
@@ -24,7 +23,8 @@ from serving.hosting.server_timing import ASKED, TOLD, server_timing, timing
 from serving.hosting.signature import EXTENSIONS, PLATFORMS, Refusal, to_refusal
 from serving.oip.json_request import Wants, parse_infer
 from serving.oip.json_response import encode_answer
-from serving.transport.http1.server import Request, Response, error_response
+from serving.transport.compression import CompressionError, InflatedTooLargeError, inflate
+from serving.transport.http1.messages import Request, Response
 
 LIVE, READY = "/v2/health/live", "/v2/health/ready"
 RETRY_AFTER_S = 1
@@ -37,13 +37,25 @@ REPOSITORY_PATH = re.compile(r"/v2/repository/models/([^/]+)/(load|unload)")
 Answer = Response | Awaitable[Response]
 
 
-def refuse(error: BaseException, request: Request | None = None) -> Response:  # noqa: ARG001 - an http.Failed
-    """The response to an error."""
-    refusal = to_refusal(error)
-    response = error_response(refusal.status, str(refusal))
-    if refusal.status == 503:
-        response.headers = (("Retry-After", str(RETRY_AFTER_S)),)
-    return response
+def error_response(status: int, reason: str) -> Response:
+    """The protocol's error: `{"error": reason}`."""
+    return Response(status, orjson.dumps({"error": reason}))
+
+
+class Errors:
+    """The `ErrorFormatter` of the protocol."""
+
+    def refusal(self, status: int, reason: str, request: Request | None) -> Response:
+        """The answer to what the HTTP layer refuses."""
+        return error_response(status, reason)
+
+    def failure(self, error: BaseException, request: Request) -> Response:
+        """The answer to what a handler raised."""
+        refusal = to_refusal(error)
+        response = error_response(refusal.status, str(refusal))
+        if refusal.status == 503:
+            response.headers = (("Retry-After", str(RETRY_AFTER_S)),)
+        return response
 
 
 class RestApi:
@@ -107,7 +119,7 @@ class RestApi:
         try:
             headers = request.headers
             if "content-encoding" in headers:
-                request.body = inflate(request.body, headers["content-encoding"], self._body_bytes)
+                request.body = _inflate(request.body, headers["content-encoding"], self._body_bytes)
             _check_content_type(headers.get("content-type", ""))
             infer = parse_infer(request.body, headers.get("inference-header-content-length"), hosted.signature)
             timeout_us = infer.wants.parameters.get("timeout")
@@ -194,20 +206,17 @@ def deadline_of(timeout_us: Any) -> float:
     return timeout_us * 1e-6
 
 
-def inflate(body: bytes, encoding: str, limit: int) -> bytes:
+def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
     """A compressed body's content, at most `limit` bytes."""
     names = [name.strip().lower() for name in encoding.split(",")]
     for name in reversed(names):
         if name in ("gzip", "x-gzip", "deflate"):
-            inflater = zlib.decompressobj(wbits=47)  # gzip and zlib alike
             try:
-                body = inflater.decompress(body, limit + 1)
-            except zlib.error as error:
-                raise Refusal(400, f"the body is not {name}: {error}") from None
-            if len(body) > limit:
-                raise Refusal(413, f"the body has more than {limit} bytes when inflated")
-            if not inflater.eof or inflater.unused_data:
-                raise Refusal(400, f"the body is not one whole {name} stream")
+                body = inflate(body, limit)
+            except CompressionError as error:
+                raise Refusal(400, f"the body is not one whole {name} stream: {error}") from None
+            except InflatedTooLargeError as error:
+                raise Refusal(413, f"the body has {error}") from None
         elif name not in ("", "identity"):
             raise Refusal(415, f"unknown Content-Encoding {name!r}: identity, gzip and deflate are known")
     return body

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from contract import StageError
-from serving.transport.grpc.call import Call, Code
+from serving.transport.grpc.call import Call
+from serving.transport.grpc.status import Code
 from serving.transport.http1.messages import Request, Response
 
 
@@ -37,7 +38,7 @@ def log_request(request: Request | None, response: Response) -> None:
     print(json.dumps(line), flush=True)
 
 
-def log_call(call: Call, code: int, size: int) -> None:
+def log_call(call: Call, code: Code, size: int) -> None:
     """Write down a gRPC answer: time, method, code, bytes, milliseconds; an `rpc.Log`."""
-    line = {"time": time.time(), "method": call.path, "code": Code(code).name, "response_bytes": size}
+    line = {"time": time.time(), "method": call.path, "code": code.name, "response_bytes": size}
     print(json.dumps(line | {"ms": round((time.perf_counter() - call.arrival_s) * 1e3, 3)}), flush=True)

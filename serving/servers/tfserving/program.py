@@ -34,7 +34,8 @@ from serving.transport.grpc import server as rpc_server
 from serving.transport.grpc.health import PATH as HEALTH_PATH
 from serving.transport.grpc.health import health_methods
 from serving.transport.grpc.server import RpcServer
-from serving.transport.http1.server import HttpServer, Limits, Request, Response, serve
+from serving.transport.http1.server import HttpServer, serve
+from serving.transport.limits import Limits
 
 HEALTH_NAMES = ("", "ModelService", "PredictionService")
 HEADER_BYTES = 1 << 20
@@ -189,16 +190,12 @@ class Program:
             flags.rest_api_enable_cors_support,
         )
 
-        def failed(error: BaseException, request: Request) -> Response:
-            return api.refuse(error, request)
-
         limits = Limits(body_bytes=flags.max_body_bytes, header_bytes=HEADER_BYTES)
         return await serve(
             api.handle,
             [bound],
             limits,
-            malformed=api.malformed,
-            failed=failed,
+            errors=api,
             tls=self._tls(),
             token=flags.token or None,
             log=log_request if flags.access_log else None,
@@ -218,7 +215,7 @@ class Program:
             methods,
             sockets,
             Limits(body_bytes=flags.max_body_bytes, header_bytes=HEADER_BYTES),
-            failed=refuse,
+            to_error=refuse,
             tls=configured_tls(Path(flags.ssl_config_file)) if flags.ssl_config_file else self._tls(),
             token=flags.token or None,
             public=(HEALTH_PATH,),

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-# absl/status/status.h: the code's name to its gRPC number and to its HTTP status (http_server.cc of TensorFlow Serving)
-CODES: dict[str, tuple[int, int]] = {
-    "OK": (0, 200),
-    "CANCELLED": (1, 499),
-    "UNKNOWN": (2, 500),
-    "INVALID_ARGUMENT": (3, 400),
-    "DEADLINE_EXCEEDED": (4, 504),
-    "NOT_FOUND": (5, 404),
-    "ALREADY_EXISTS": (6, 409),
-    "PERMISSION_DENIED": (7, 403),
-    "RESOURCE_EXHAUSTED": (8, 429),
-    "FAILED_PRECONDITION": (9, 400),
-    "ABORTED": (10, 409),
-    "OUT_OF_RANGE": (11, 400),
-    "UNIMPLEMENTED": (12, 501),
-    "INTERNAL": (13, 500),
-    "UNAVAILABLE": (14, 503),
-    "DATA_LOSS": (15, 500),
-    "UNAUTHENTICATED": (16, 401),
-}
-NAMES = {number: name for name, (number, _) in CODES.items()}
+from serving.transport.grpc.status import Code
+
+NAMES = {int(code): code.name for code in Code}
 GRPC_MESSAGE_BYTES = 1024
 """gRPC error texts are cut there; HTTP ones are not."""
 
 
 class Status(Exception):  # noqa: N818 - the name that the protocol uses
-    """A refusal: `code` is a name of `CODES`; `message` may hold undecodable bytes as surrogate escapes."""
+    """A refusal: `code` is the name of a `Code`; `message` may hold undecodable bytes as surrogate escapes."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -42,12 +24,12 @@ class Status(Exception):  # noqa: N818 - the name that the protocol uses
     @property
     def http(self) -> int:
         """The HTTP status."""
-        return CODES[self.code][1]
+        return Code[self.code].http
 
     @property
     def number(self) -> int:
         """The gRPC status number."""
-        return CODES[self.code][0]
+        return int(Code[self.code])
 
     @property
     def grpc_message(self) -> str:

@@ -1,55 +1,25 @@
-"""The values of our gRPC layer: codes, calls, methods, and what a request's head says.
+"""The values of the gRPC layer: calls, methods, and what a request's head says.
 
-Source: `PROTOCOL-HTTP2.md` and `statuscodes.md` of github.com/grpc/grpc/doc.
+Source: `PROTOCOL-HTTP2.md` of github.com/grpc/grpc/doc.
 """
 
 from __future__ import annotations
 
 import re
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any
 from urllib.parse import quote
 
-from serving.transport.http1.messages import Limits
+from serving.transport.compression import CompressionError, InflatedTooLargeError, inflate
+from serving.transport.grpc.status import Code, RpcError
 from serving.transport.http2.frames import literal_headers
+from serving.transport.limits import Limits
 
 TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
 UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 ENCODINGS = ("identity", "gzip", "deflate")
-
-
-class Code(IntEnum):
-    """The status codes."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
-
-
-class RpcError(Exception):
-    """An answer that is an error: its code, and words for the client."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(slots=True)
@@ -82,13 +52,13 @@ class Method:
     stream: Callable[[bytes, Call, Send], Awaitable[None]] | None = None
 
 
-Failed = Callable[[BaseException], RpcError]
-"""Words the answer to what a method raised."""
-Log = Callable[[Call, int, int], None]
+ErrorFormatter = Callable[[BaseException], RpcError]
+"""Turns what a method raised into its answer."""
+Log = Callable[[Call, Code, int], None]
 """Told of every answered call: its status code and the bytes of its answer."""
 
 
-def failed_call(error: BaseException) -> RpcError:
+def to_rpc_error(error: BaseException) -> RpcError:
     """INTERNAL, with the error's type alone: its text may hold what is none of the client's business."""
     return error if isinstance(error, RpcError) else RpcError(Code.INTERNAL, f"internal error ({type(error).__name__})")
 
@@ -99,14 +69,14 @@ class Shared:
 
     methods: Mapping[str, Method]
     limits: Limits
-    failed: Failed = failed_call
+    to_error: ErrorFormatter = to_rpc_error
     authorization: str | None = None
     """The one accepted value of the metadata of that name."""
     public: Collection[str] = ()
     """Beginnings of the paths that need no authorization."""
     log: Log | None = None
     connections: set[Any] = field(default_factory=set)
-    held_bytes: int = 0
+    buffered_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,23 +125,19 @@ def read_message(body: bytes, metadata: Mapping[str, str], limit: int) -> bytes:
     """The one message of a unary request: a flag, its length in four bytes, its content; raises RpcError."""
     if len(body) < 5 or int.from_bytes(body[1:5], "big") != len(body) - 5 or body[0] > 1:
         raise RpcError(Code.INVALID_ARGUMENT, f"the request's {len(body)} bytes are not one length-prefixed message")
-    return inflate(body[5:], metadata.get("grpc-encoding", "identity"), limit) if body[0] else body[5:]
+    return _inflate(body[5:], metadata.get("grpc-encoding", "identity"), limit) if body[0] else body[5:]
 
 
-def inflate(message: bytes, encoding: str, limit: int) -> bytes:
-    """A compressed message's content, at most `limit` bytes."""
+def _inflate(message: bytes, encoding: str, limit: int) -> bytes:
+    """A compressed message's content; raises RpcError."""
     if encoding == "identity":
         raise RpcError(Code.INTERNAL, "a message is marked as compressed, but there is no grpc-encoding")
-    inflater = zlib.decompressobj(wbits=47)  # gzip and zlib alike
     try:
-        content = inflater.decompress(message, limit + 1)
-    except zlib.error as error:
-        raise RpcError(Code.INVALID_ARGUMENT, f"the message is not {encoding}: {error}") from None
-    if len(content) > limit:
-        raise too_large(len(content), limit)
-    if not inflater.eof:
-        raise RpcError(Code.INVALID_ARGUMENT, f"the message is not one whole {encoding} stream")
-    return content
+        return inflate(message, limit)
+    except CompressionError as error:
+        raise RpcError(Code.INVALID_ARGUMENT, f"the message is not one whole {encoding} stream: {error}") from None
+    except InflatedTooLargeError:
+        raise too_large(limit + 1, limit) from None
 
 
 def too_large(size: int, limit: int) -> RpcError:
@@ -179,7 +145,7 @@ def too_large(size: int, limit: int) -> RpcError:
     return RpcError(Code.RESOURCE_EXHAUSTED, f"the message has at least {size} bytes, the limit is {limit}")
 
 
-def trailers(code: int, message: str = "", trailing: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
+def trailers(code: Code, message: str = "", trailing: Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
     """The fields that end an answer; the message is percent-encoded."""
     fields = [("grpc-status", str(int(code)))]
     if message:

@@ -6,7 +6,8 @@ import asyncio
 import hmac
 from collections.abc import Awaitable
 
-from serving.transport.grpc.call import Code, Head, RpcError, Shared, read_message, too_large
+from serving.transport.grpc.call import Head, Shared, read_message, too_large
+from serving.transport.grpc.status import Code, RpcError
 from serving.transport.grpc.stream import Stream
 from serving.transport.http2 import frames as h2
 from serving.transport.http2.frames import ConnectionFault, frame, number
@@ -60,11 +61,11 @@ class Calls:
         stream.credit -= spent
         stream.parts.append(payload)
         stream.size += len(payload)
-        shared.held_bytes += len(payload)
+        shared.buffered_bytes += len(payload)
         if stream.size > limits.body_bytes + 5:
             self.refuse(stream, too_large(stream.size - 5, limits.body_bytes))
-        elif shared.held_bytes > limits.held_bytes:
-            words = f"waiting requests have more than {limits.held_bytes} bytes: try again later"
+        elif shared.buffered_bytes > limits.buffered_bytes:
+            words = f"waiting requests have more than {limits.buffered_bytes} bytes: try again later"
             self.refuse(stream, RpcError(Code.UNAVAILABLE, words))
         elif stream.credit < 0:
             self.refuse(stream, RpcError(Code.INTERNAL, "more data than the stream's window allows"))
@@ -127,7 +128,7 @@ class Calls:
         """Answer with an error."""
         if self.streams.get(stream.number) is not stream:
             return
-        failure = self.shared.failed(error)
+        failure = self.shared.to_error(error)
         if self.shared.log is not None:
             self.shared.log(stream.call, failure.code, 0)
         self._close(stream, stream.error(failure))
@@ -183,7 +184,7 @@ class Calls:
 
     def _forget(self, stream: Stream) -> None:
         del self.streams[stream.number]
-        self.shared.held_bytes -= stream.size
+        self.shared.buffered_bytes -= stream.size
         stream.size = 0
 
     def drop(self, stream: Stream) -> None:

@@ -10,11 +10,10 @@ from typing import NamedTuple, cast
 
 from serving.transport.grpc.call import Shared, read_head
 from serving.transport.grpc.calls import WINDOW_BYTES, Calls
-from serving.transport.http1.connection import LINGER_S
-from serving.transport.http1.exchange import NEVER
 from serving.transport.http2 import frames as h2
 from serving.transport.http2.frames import ConnectionFault, frame, number, unpadded
 from serving.transport.http2.header_cache import HeaderDecoder, HPACKError
+from serving.transport.limits import LINGER_S, NEVER
 
 CONNECTION_WINDOW_BYTES = 1 << 24
 CONTROL_FRAMES = 2000

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
-from serving.transport.grpc.call import Call, Code, Method, RpcError, Send
+from serving.transport.grpc.call import Call, Method, Send
+from serving.transport.grpc.status import Code, RpcError
 
 PATH = "/grpc.health.v1.Health/"
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3

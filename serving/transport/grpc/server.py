@@ -13,10 +13,9 @@ import ssl
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from serving.transport.grpc.call import Failed, Log, Method, Shared, failed_call
+from serving.transport.grpc.call import ErrorFormatter, Log, Method, Shared, to_rpc_error
 from serving.transport.grpc.connection import Connection
-from serving.transport.http1.messages import Limits
-from serving.transport.http1.server import BACKLOG, SWEEP_S
+from serving.transport.limits import BACKLOG, SWEEP_S, Limits
 
 FAREWELL_S = 0.1
 """Long enough for a client to hear that it should go, short beside any deadline."""
@@ -91,7 +90,7 @@ async def serve(
     sockets: Sequence[socket.socket],
     limits: Limits | None = None,
     *,
-    failed: Failed = failed_call,
+    to_error: ErrorFormatter = to_rpc_error,
     tls: ssl.SSLContext | None = None,
     token: str | None = None,
     public: Collection[str] = (),
@@ -100,12 +99,12 @@ async def serve(
 ) -> RpcServer:
     """Serve gRPC methods, by path, on bound sockets until `drain`.
 
-    `failed` words the answers to what a method raises; with `token` every call but those whose path begins as one of
+    `to_error` turns what a method raises into its answer; with `token` every call but those whose path begins as one of
     `public` does needs `authorization: Bearer <token>`; `log` is told of every answered call. After `connection_age_s`
     (0: never) a client is asked to come anew: behind a balancer of connections that moves it to other servers.
     """
     authorization = f"Bearer {token}" if token else None
-    shared = Shared(methods, limits or Limits(), failed, authorization, public, log)
+    shared = Shared(methods, limits or Limits(), to_error, authorization, public, log)
     server = RpcServer(shared, connection_age_s)
     await server.listen(sockets, tls)
     return server

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
-from serving.transport.grpc.call import HEAD_BLOCK, OK_BLOCK, Call, Code, RpcError, trailers
+from serving.transport.grpc.call import HEAD_BLOCK, OK_BLOCK, Call, trailers
+from serving.transport.grpc.status import Code, RpcError
 from serving.transport.http2.frames import DATA, END_HEADERS, END_STREAM, FRAME_BYTES, HEADERS, frame, literal_headers
 
 _HEAD = len(HEAD_BLOCK).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS))
@@ -13,7 +14,7 @@ _DATA = bytes((DATA, 0))
 _LAST = bytes((HEADERS, END_HEADERS | END_STREAM))
 
 
-class Carrier(Protocol):
+class StreamOwner(Protocol):
     """The connection that a stream belongs to."""
 
     def finish(self, stream: Stream, message: bytes | None) -> None:
@@ -27,12 +28,23 @@ class Stream:
     """A call under way; called when its future is done."""
 
     __slots__ = (
-        "call", "carrier", "credit", "future", "limit_s", "number", "outbox", "parts", "size", "started", "trailer",
-        "whole", "window",
+        "call",
+        "credit",
+        "future",
+        "limit_s",
+        "number",
+        "outbox",
+        "owner",
+        "parts",
+        "size",
+        "started",
+        "trailer",
+        "whole",
+        "window",
     )  # fmt: skip
 
-    def __init__(self, carrier: Carrier, number: int, call: Call, window: int, credit: int, limit_s: float) -> None:
-        self.carrier = carrier
+    def __init__(self, owner: StreamOwner, number: int, call: Call, window: int, credit: int, limit_s: float) -> None:
+        self.owner = owner
         self.number = number
         self.call = call
         self.window = window
@@ -55,11 +67,11 @@ class Stream:
 
     def __call__(self, future: asyncio.Future[Any]) -> None:
         if future.cancelled():
-            self.carrier.refuse(self, RpcError(Code.CANCELLED, "the call was cancelled by the server"))
+            self.owner.refuse(self, RpcError(Code.CANCELLED, "the call was cancelled by the server"))
         elif (error := future.exception()) is not None:
-            self.carrier.refuse(self, error)
+            self.owner.refuse(self, error)
         else:
-            self.carrier.finish(self, future.result())
+            self.owner.finish(self, future.result())
 
     def end(self) -> bytes:
         """The trailers of a call that went well."""

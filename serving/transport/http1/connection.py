@@ -14,12 +14,11 @@ from typing import Any, cast
 
 import httptools
 
-from serving.transport.http1.exchange import NEVER, Exchange, Shared
+from serving.transport.http1.exchange import Exchange, Shared
 from serving.transport.http1.head_cache import NAMES, remember_name
 from serving.transport.http1.messages import Request, Response
+from serving.transport.limits import LINGER_S, NEVER
 
-LINGER_S = 2.0
-"""How long a refused client's further bytes are read and dropped, so that it can see the answer before the close."""
 CHUNK_FRAMING_BYTES = 32
 """Allowed for the size line of each chunk."""
 
@@ -56,7 +55,7 @@ class Connection(asyncio.Protocol):
         self.shared.connections.discard(self)
         self._drop_body()
         for exchange in self._pending:
-            self.shared.held_bytes -= exchange.held_bytes
+            self.shared.buffered_bytes -= exchange.buffered_bytes
             if exchange.future is not None:
                 exchange.future.cancel()
         self._pending.clear()
@@ -80,8 +79,10 @@ class Connection(asyncio.Protocol):
             return  # nothing after a request that closes, or one that was refused, is looked at
         if self._reading:
             self._whole = b""
-        elif self.shared.held_bytes < self.shared.limits.held_bytes and (request := self.shared.heads.read(data)):
-            self.shared.held_bytes += len(request.body)
+        elif self.shared.buffered_bytes < self.shared.limits.buffered_bytes and (
+            request := self.shared.heads.read(data)
+        ):
+            self.shared.buffered_bytes += len(request.body)
             self._take(request, True, "1.1", len(request.body))
             self._bound_pending()
             return
@@ -145,11 +146,11 @@ class Connection(asyncio.Protocol):
         shared, size = self.shared, len(body)
         self._body_bytes += size
         self._overhead_bytes -= size
-        shared.held_bytes += size
+        shared.buffered_bytes += size
         if self._body_bytes > shared.limits.body_bytes:
             self._refuse(413, f"the body has more than {shared.limits.body_bytes} bytes")
-        elif shared.held_bytes > shared.limits.held_bytes:
-            self._refuse(503, f"waiting requests have more than {shared.limits.held_bytes} bytes: try again later")
+        elif shared.buffered_bytes > shared.limits.buffered_bytes:
+            self._refuse(503, f"waiting requests have more than {shared.limits.buffered_bytes} bytes: try again later")
         else:
             self._body.append(body)
 
@@ -179,17 +180,17 @@ class Connection(asyncio.Protocol):
         self.deadline = NEVER
         self._ended = not keep_alive
         exchange = Exchange(self, request, keep_alive, version)
-        exchange.held_bytes = size
+        exchange.buffered_bytes = size
         self._pending.append(exchange)
         try:
             answer: Response | Awaitable[Response]
             if shared.authorization is not None and not self._is_authorized(request):
-                answer = shared.malformed(401, "this server needs `Authorization: Bearer <token>`", request)
+                answer = shared.errors.refusal(401, "this server needs `Authorization: Bearer <token>`", request)
                 answer.headers = (*answer.headers, ("WWW-Authenticate", "Bearer"))
             else:
                 answer = shared.handler(request)
         except Exception as error:  # whatever a handler raises becomes an answer
-            answer = shared.failed(error, request)
+            answer = shared.errors.failure(error, request)
         if isinstance(answer, Response):
             exchange.complete(answer)
             self.flush()
@@ -252,13 +253,13 @@ class Connection(asyncio.Protocol):
         self._drop_body()
         exchange = Exchange(self, None, False, "1.1")
         self._pending.append(exchange)
-        exchange.complete(self.shared.malformed(status, reason, None))
+        exchange.complete(self.shared.errors.refusal(status, reason, None))
         self.flush()
 
     # the end
 
     def _drop_body(self) -> None:
-        self.shared.held_bytes -= self._body_bytes
+        self.shared.buffered_bytes -= self._body_bytes
         self._body_bytes = 0
         self._body = []
 

@@ -7,13 +7,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from serving.transport.http1.head_cache import KnownHeads
-from serving.transport.http1.messages import Failed, Handler, Limits, Log, Malformed, Request, Response, encode
+from serving.transport.http1.head_cache import HeadCache
+from serving.transport.http1.messages import ErrorFormatter, Handler, Log, Request, Response, encode
+from serving.transport.limits import Limits
 
-NEVER = float("inf")
 
-
-class Carrier(Protocol):
+class ResponseSink(Protocol):
     """The connection that an exchange belongs to."""
 
     shared: Shared
@@ -32,26 +31,25 @@ class Shared:
 
     handler: Handler
     limits: Limits
-    malformed: Malformed
-    failed: Failed
+    errors: ErrorFormatter
     authorization: bytes | None = None
     """The one accepted value of the header of that name."""
     public: Collection[str] = ()
     """Targets that need no authorization."""
     log: Log | None = None
     connections: set[Any] = field(default_factory=set)
-    held_bytes: int = 0
+    buffered_bytes: int = 0
     draining: bool = False
     date: bytes = b""
-    heads: KnownHeads = field(default_factory=KnownHeads)
+    heads: HeadCache = field(default_factory=HeadCache)
 
 
 class Exchange:
     """One request whose answer is still to be written; called when its future is done."""
 
-    __slots__ = ("connection", "future", "head", "held_bytes", "keep_alive", "payload", "request", "version")
+    __slots__ = ("buffered_bytes", "connection", "future", "head", "keep_alive", "payload", "request", "version")
 
-    def __init__(self, connection: Carrier, request: Request | None, keep_alive: bool, version: str) -> None:
+    def __init__(self, connection: ResponseSink, request: Request | None, keep_alive: bool, version: str) -> None:
         self.connection = connection
         self.request = request
         self.keep_alive = keep_alive
@@ -59,7 +57,7 @@ class Exchange:
         self.head = request is not None and request.method == "HEAD"
         self.future: asyncio.Future[Response] | None = None
         self.payload: bytes | None = None
-        self.held_bytes = 0
+        self.buffered_bytes = 0
 
     def __call__(self, future: asyncio.Future[Response]) -> None:
         if self.connection.closed:
@@ -69,19 +67,19 @@ class Exchange:
         shared = self.connection.shared
         request = cast("Request", self.request)
         if future.cancelled():
-            response = shared.malformed(503, "the request was cancelled by the server", request)
+            response = shared.errors.refusal(503, "the request was cancelled by the server", request)
         elif (error := future.exception()) is None:
             response = future.result()
         else:
-            response = shared.failed(error, request)
+            response = shared.errors.failure(error, request)
         self.complete(response)
         self.connection.flush()
 
     def complete(self, response: Response) -> None:
         """Turn the response into what will be written."""
         shared = self.connection.shared
-        shared.held_bytes -= self.held_bytes
-        self.held_bytes = 0
+        shared.buffered_bytes -= self.buffered_bytes
+        self.buffered_bytes = 0
         if shared.log is not None:
             shared.log(self.request, response)
         ends = response.close or (shared.draining and self.connection.is_last(self))

@@ -38,7 +38,7 @@ class KnownHead:
     """Bytes of the body."""
 
 
-class KnownHeads:
+class HeadCache:
     """The heads known to one server."""
 
     def __init__(self) -> None:

@@ -1,12 +1,11 @@
-"""The values of the HTTP layer: requests, responses, limits, and how a response looks on the wire."""
+"""The values of the HTTP layer: requests, responses, the format of errors, and the bytes of a response."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-
-import orjson
+from typing import Protocol
 
 
 @dataclass(slots=True)
@@ -37,44 +36,30 @@ class Response:
 
 Handler = Callable[[Request], Response | Awaitable[Response]]
 """Answers at once with a Response, or with a coroutine or future that is cancelled when the client goes away."""
-Malformed = Callable[[int, str, Request | None], Response]
-"""Words a refusal of the HTTP layer: status, reason, and the request where there was a complete one."""
-Failed = Callable[[BaseException, Request], Response]
-"""Words the answer to an exception that a handler raised."""
 Log = Callable[[Request | None, Response], None]
 """Told of every answer; the request is None where there was no complete one."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one client may use."""
+class ErrorFormatter(Protocol):
+    """Words the errors of a server in the format of its protocol."""
 
-    body_bytes: int = 64 * 2**20
-    held_bytes: int = 1024 * 2**20
-    """Of all bodies together whose requests are not answered yet; what goes beyond is answered 503."""
-    header_bytes: int = 64 * 2**10
-    """Request line and headers together; trailers and chunk framing may have as much again."""
-    header_timeout_s: float = 10.0
-    """From the first byte of a request to the end of its headers."""
-    body_timeout_s: float = 30.0
-    """From the end of the headers to the end of the body; also how long an answer may stay unread."""
-    idle_timeout_s: float = 300.0
-    """Between requests."""
-    connections: int = 10_000
-    streams: int = 4096
-    """Calls of one gRPC connection that are under way together."""
-    pipelined: int = 64
-    """Unanswered requests of one connection after which no more are read from it."""
+    def refusal(self, status: int, reason: str, request: Request | None) -> Response:
+        """The answer to what this layer refuses; the request is None where there was no complete one."""
+
+    def failure(self, error: BaseException, request: Request) -> Response:
+        """The answer to an exception that a handler raised."""
 
 
-def error_response(status: int, reason: str, request: Request | None = None) -> Response:  # noqa: ARG001 - a Malformed
-    """The refusal of the Open Inference Protocol: `{"error": reason}`."""
-    return Response(status, orjson.dumps({"error": reason}))
+class PlainErrors:
+    """Errors as plain text, for a server whose protocol says nothing of them."""
 
+    def refusal(self, status: int, reason: str, request: Request | None) -> Response:
+        """The reason on a line."""
+        return Response(status, f"{reason}\n".encode(), "text/plain; charset=utf-8")
 
-def failed_response(error: BaseException, request: Request) -> Response:
-    """A 500 that names the error's type alone: its text may hold what is none of the client's business."""
-    return error_response(500, f"internal error ({type(error).__name__})", request)
+    def failure(self, error: BaseException, request: Request) -> Response:
+        """A 500 that names the error's type alone: its text may hold what is none of the client's business."""
+        return self.refusal(500, f"internal error ({type(error).__name__})", request)
 
 
 def encode(response: Response, date: bytes, keep_alive: bool, version: str, head: bool) -> bytes:

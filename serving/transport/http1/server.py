@@ -15,23 +15,8 @@ from email.utils import formatdate
 
 from serving.transport.http1.connection import Connection
 from serving.transport.http1.exchange import Shared
-from serving.transport.http1.messages import (
-    Failed,
-    Handler,
-    Limits,
-    Log,
-    Malformed,
-    Request,
-    Response,
-    error_response,
-    failed_response,
-)
-
-__all__ = ["Handler", "HttpServer", "Limits", "Request", "Response", "error_response", "failed_response", "serve"]
-
-SWEEP_S = 1.0
-"""How often the deadlines of connections are looked at: the precision of every timeout."""
-BACKLOG = 4096
+from serving.transport.http1.messages import ErrorFormatter, Handler, Log, PlainErrors
+from serving.transport.limits import BACKLOG, SWEEP_S, Limits
 
 
 class HttpServer:
@@ -84,8 +69,7 @@ async def serve(
     sockets: Sequence[socket.socket],
     limits: Limits | None = None,
     *,
-    malformed: Malformed = error_response,
-    failed: Failed = failed_response,
+    errors: ErrorFormatter | None = None,
     tls: ssl.SSLContext | None = None,
     token: str | None = None,
     public: Collection[str] = (),
@@ -93,10 +77,10 @@ async def serve(
 ) -> HttpServer:
     """Serve HTTP on bound sockets until `drain`.
 
-    `malformed` words the refusals of this layer, `failed` the answers to what a handler raises; with `token` every
-    request but those for the `public` targets needs `Authorization: Bearer <token>`; `log` is told of every answer.
+    `errors` words the refusals of this layer and the answers to what a handler raises; with `token` every request but
+    those for the `public` targets needs `Authorization: Bearer <token>`; `log` is told of every answer.
     """
     authorization = f"Bearer {token}".encode() if token else None
-    server = HttpServer(Shared(handler, limits or Limits(), malformed, failed, authorization, public, log))
+    server = HttpServer(Shared(handler, limits or Limits(), errors or PlainErrors(), authorization, public, log))
     await server.listen(sockets, tls)
     return server

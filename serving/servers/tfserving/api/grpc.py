@@ -36,7 +36,8 @@ from serving.servers.tfserving.model.signatures import DEFAULT, Signature
 from serving.servers.tfserving.model.tensor_protos import from_proto, to_proto
 from serving.servers.tfserving.model.versions import Library
 from serving.servers.tfserving.status import Status, invalid
-from serving.transport.grpc.call import Call, Method, RpcError
+from serving.transport.grpc.call import Call, Method
+from serving.transport.grpc.status import Code, RpcError
 
 Answer = Callable[[Any, Call], Awaitable[Any]]
 Refused = Callable[[Any, Status], None]
@@ -223,7 +224,7 @@ def refuse(error: BaseException) -> RpcError:
     if isinstance(error, RpcError):
         return error
     status = status_of(error)
-    return RpcError(status.number, status.grpc_message)
+    return RpcError(Code[status.code], status.grpc_message)
 
 
 def fill_classes(result: Any, outputs: Outputs, count: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -29,7 +28,8 @@ from serving.servers.tfserving.model.servable import Servable
 from serving.servers.tfserving.model.signatures import Signature
 from serving.servers.tfserving.model.versions import Library
 from serving.servers.tfserving.status import Status, invalid
-from serving.transport.http1.server import Request, Response
+from serving.transport.compression import GZIP, CompressionError, InflatedTooLargeError, inflate
+from serving.transport.http1.messages import Request, Response
 
 _PREDICTION = re.compile(
     r"(?i)/v1/models/([^/:]+)(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?:(classify|regress|predict)"
@@ -103,14 +103,17 @@ class RestApi:
         retry = (("Retry-After", "1"),) if status.http == 503 else ()
         return Response(status.http, error_body(status.message), headers=self._headers + retry)
 
-    @staticmethod
-    def malformed(status: int, reason: str, request: Request | None) -> Response:
-        """What isn't HTTP, or too much of it: an HTML page, as libevent writes them. A request that may not be made is
-        told in JSON.
+    def refusal(self, status: int, reason: str, request: Request | None) -> Response:
+        """The answer to what isn't HTTP, or too much of it: an HTML page, as libevent writes them. A request that may
+        not be made is answered in JSON.
         """
         if request is None:
             return html_page(status)
         return Response(status, error_body(reason))
+
+    def failure(self, error: BaseException, request: Request) -> Response:
+        """The answer to what a handler raised."""
+        return self.refuse(error, request)
 
     # routing
 
@@ -175,7 +178,7 @@ class RestApi:
         loop = asyncio.get_running_loop()
         body = request.body
         if request.headers.get("content-encoding") == "gzip":  # in lower case only, others are ignored
-            body = await loop.run_in_executor(None, inflate, body)
+            body = await loop.run_in_executor(None, _inflate, body)
         if route.verb != "predict":
             return await self._infer(route, request, body)
         signature, tensors, by_rows = await loop.run_in_executor(None, self._read, route, body)
@@ -250,16 +253,12 @@ def html_page(status: int) -> Response:
     return Response(status, _HTML.format(status, phrase).encode(), "text/html", close=True)
 
 
-def inflate(body: bytes) -> bytes:
+def _inflate(body: bytes) -> bytes:
     """A gzip body's content; nothing where it is no whole single member, or more than 100 MiB."""
-    decompressor = zlib.decompressobj(31)
     try:
-        content = decompressor.decompress(body, INFLATED_BYTES + 1)
-    except zlib.error:
+        return inflate(body, INFLATED_BYTES, GZIP)
+    except (CompressionError, InflatedTooLargeError):
         return b""
-    if len(content) > INFLATED_BYTES or not decompressor.eof or decompressor.unused_data:
-        return b""
-    return content
 
 
 def _decoded(text: str) -> str:

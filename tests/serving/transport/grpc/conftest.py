@@ -15,10 +15,11 @@ from hpack import Decoder
 
 from serving.process.sockets import bound_socket
 from serving.transport.grpc import server as rpc_server
-from serving.transport.grpc.call import Call, Code, Method, RpcError, Send
-from serving.transport.http1.messages import Limits
+from serving.transport.grpc.call import Call, Method, Send
+from serving.transport.grpc.status import Code, RpcError
 from serving.transport.http2 import frames as h2
 from serving.transport.http2.frames import frame, literal_headers, number
+from serving.transport.limits import Limits
 
 LIMITS = Limits(body_bytes=300_000, header_bytes=8192, header_timeout_s=0.6, body_timeout_s=0.6, connections=40)
 REQUEST = {":method": "POST", ":scheme": "http", "content-type": "application/grpc"}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from serving.transport.grpc.call import Code
+from serving.transport.grpc.status import Code
 from serving.transport.http2 import frames as h2
 from serving.transport.http2.frames import frame, number
 
@@ -122,7 +122,7 @@ def test_an_answer_that_nobody_reads_is_dropped(client: Any, server: Any) -> Non
     one = client(settings={h2.INITIAL_WINDOW_SIZE: 1})
     one.call(one.message(b"x" * 1000))
     assert any(kind == h2.RST_STREAM and stream == 1 for kind, _, stream, _ in one.frames())
-    assert server.server.shared.held_bytes == 0
+    assert server.server.shared.buffered_bytes == 0
 
 
 def test_connections_are_bounded(server: Any, client: Any) -> None:
@@ -161,4 +161,4 @@ def test_http2_survives_anything(server: Any, client: Any, channel: Any, eventua
                 pass
         if not seed % 20:
             assert channel.unary_unary("/t.T/Echo")(b"neighbour", timeout=5) == b"neighbour"
-    eventually(lambda: server.server.shared.held_bytes == 0, within_s=20)
+    eventually(lambda: server.server.shared.buffered_bytes == 0, within_s=20)
