@@ -119,7 +119,7 @@ def make(artifact: str, models: Path, repository: Path, bar: tqdm[str]) -> Row:
 
 def table(rows: list[Row], repository: Path) -> str:
     """The table that the command prints."""
-    lines = [f"{'artifact':<22}{'size':>10}{'accuracy':>10}{'max diff':>10}{'labels':>9}{'seconds':>9}  state"]
+    lines = [f"{'artifact':<22}{'size':>10}{'accuracy':>10}{'max diff':>10}{'batching':>9}{'seconds':>9}  state"]
     for row in rows:
         figures = f"{'':>29}{'':>9}"
         if (repository / row.artifact / "manifest.json").is_file() and not row.failed:
@@ -127,7 +127,7 @@ def table(rows: list[Row], repository: Path) -> str:
             parity = m.parity
             figures = (
                 f"{m.size_bytes / 1e6:>7.1f} MB{m.test_accuracy or 0:>10.2%}"
-                f"{parity['max_abs_diff']:>10.1e}{parity['label_agreement']:>9.2%}"
+                f"{parity['max_abs_diff']:>10.1e}{m.batching.verdict:>9}"
             )
         lines.append(f"{row.artifact:<22}{figures:<39}{row.seconds:>9.1f}  {row.state}")
     return "\n".join([*lines, f"in {shown(repository)}"])

@@ -16,11 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from contract import Manifest, StageError, files_below, sha256_of, size_below
-from export.format import Format, find_format
+from contract import Batching, Manifest, StageError, Tolerance, files_below, sha256_of, size_below
+from export.batching import prove_batching
+from export.format import Format, LoadedModel, find_format
 from export.parity import Parity, compare
 
 VERSION = "1"
+GATE = Tolerance(1e-5)
+"""Of a probability, where the artifact is converted."""
+SERVED = Tolerance(1e-4)
+"""Of a probability, where it is served: ten times as much, for a server's own order of summation."""
 
 
 class GateError(Exception):
@@ -86,15 +91,25 @@ def gate(artifact: str, format_: Format, trained: Manifest, models: Path, folder
     ]:
         raise GateError(f"its tensors are {model.inputs + model.outputs}, not {trained.inputs + trained.outputs}")
     output = trained.outputs[0].name
+    inputs = {trained.inputs[0].name: scale(test.images)}
     expected = {output: np.load(models / trained.framework / "test_probabilities.npy")}
-    parity, answers = compare(model, {trained.inputs[0].name: scale(test.images)}, expected, artifact)
+    batching = prove_batching(model, inputs, artifact)
+    parity, answers = compare(model, inputs, expected, artifact, {output: GATE}, batching, scores=output)
     if parity.failures:
         raise GateError("; ".join(parity.failures))
     accuracy = float((answers[output].argmax(axis=1) == test.labels).mean())
-    return describe(artifact, trained, models, folder, parity, accuracy)
+    return describe(artifact, model, models, folder, parity, batching, accuracy)
 
 
-def describe(artifact: str, trained: Manifest, models: Path, folder: Path, parity: Parity, accuracy: float) -> Manifest:
+def describe(
+    artifact: str,
+    model: LoadedModel,
+    models: Path,
+    folder: Path,
+    parity: Parity,
+    batching: Batching,
+    accuracy: float,
+) -> Manifest:
     """Make the manifest of an artifact that passed."""
     framework, format_name = artifact.split("-", 1)
     return Manifest(
@@ -102,11 +117,13 @@ def describe(artifact: str, trained: Manifest, models: Path, folder: Path, parit
         framework=framework,
         format=format_name,
         version=VERSION,
-        inputs=trained.inputs,
-        outputs=trained.outputs,
+        inputs=model.inputs,
+        outputs=model.outputs,
         sha256=files_below(folder),
         size_bytes=size_below(folder),
         test_accuracy=accuracy,
+        batching=batching,
+        tolerances={spec.name: SERVED for spec in model.outputs},
         parity=parity.as_dict(),
         training=origin(artifact, models),
         versions=versions(find_format(format_name), framework),

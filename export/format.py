@@ -28,6 +28,8 @@ class LoadedModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     run: Callable[[Tensors], dict[str, np.ndarray]]
+    stateful: str = ""
+    """Why a run may change later answers; "" where it can't. Such a model is run on samples and requests alone."""
 
 
 class Format(ABC):

@@ -14,16 +14,17 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from contract import DATATYPE_OF, MODEL_REPOSITORY, Manifest, StageError, TensorSpec, files_below, shown, size_below
+from export.batching import prove_batching
 from export.convert import VERSION, GateError
 from export.format import LoadedModel, find_format, list_artifacts
 from export.formats.torchscript import write_signature
-from export.parity import Parity, compare
+from export.parity import Parity, compare, tolerances_of
 from export.samples import add_samples
 
 # The format of a file by its suffix, and the name that the version folder gives it; a folder is a SavedModel.
@@ -57,7 +58,8 @@ def main(argv: list[str]) -> int:
         return 1
     print(
         f"{manifest.name}: {manifest.format}, {manifest.size_bytes:,} bytes, largest difference "
-        f"{manifest.parity['max_abs_diff']:.1e} on {manifest.parity['images']:,} samples, in {shown(given.repository)}"
+        f"{manifest.parity['max_abs_diff']:.1e} on {manifest.parity['samples']:,} samples, batching "
+        f"{manifest.batching.verdict} ({manifest.batching.reason}), in {shown(given.repository)}"
     )
     return 0
 
@@ -74,10 +76,17 @@ def adopt(model: Path, name: str, samples: Path, framework: str, repository: Pat
         folder = Path(temporary) / name
         place(model, folder / VERSION, brought)
         loaded = find_format(format_name).load(folder / VERSION)
-        parity, answers = compare(loaded, brought.inputs, brought.expected, name, TOLERANCE)
+        batching = prove_batching(loaded, brought.inputs, name)
+        tolerances = tolerances_of(brought.expected, TOLERANCE, TOLERANCE)
+        parity, answers = compare(loaded, brought.inputs, brought.expected, name, tolerances, batching)
         if parity.failures:
             raise GateError("; ".join(parity.failures))
-        manifest = describe(name, framework, format_name, loaded, folder, parity, right(brought, answers))
+        accuracy = right(brought, answers)
+        manifest = replace(
+            describe(name, framework, format_name, loaded, folder, parity, accuracy),
+            batching=batching,
+            tolerances=tolerances,
+        )
         manifest.write(folder)
         add_samples(repository, name, brought.inputs, brought.expected, brought.labels)
         shutil.rmtree(repository / name, ignore_errors=True)

@@ -1,113 +1,188 @@
-"""The gate: an artifact has to answer as the trained model does before it gets a manifest.
+"""The gate: an artifact has to answer as the model does before it gets a manifest.
 
-Reads the trained model's answers on the test images, `artifacts/models/<framework>/test_probabilities.npy`, so that
-the framework that trained it need not be loaded.
+One rule for the gate, for servers and under load: numbers lie within a tolerance that an output's own scale takes part
+in; strings, booleans and integers are equal; infinities and NaN stand in the same places.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from contract import StageError, Tensors
+from contract import Batching, StageError, Tensors, Tolerance
 from export.format import LoadedModel
+from export.samples import take
 
-TOLERANCE = 1e-5
-"""Largest absolute difference of a probability."""
 BATCH_SIZES = (64, 1, 2, 7)
-"""The first runs all images, the others the first `TRIED`."""
+"""The first runs all samples, the others the first `TRIED`; a model that takes no batches runs sample by sample."""
 TRIED = 1000
+ONE_BY_ONE = Batching("unknown", "not tried")
+
+
+@dataclass(frozen=True)
+class OutputParity:
+    """How one output differs from the expected answers."""
+
+    max_abs_diff: float
+    """Infinity where values that have to be equal are not."""
+    allowed: float
+    worst_sample: int
+    wrong_samples: int
+
+    def describe(self, name: str, samples: int) -> str:
+        """What is wrong with output `name`, with figures."""
+        far = f"largest difference {self.max_abs_diff:.2e}, allowed {self.allowed:.2e}"
+        unequal = "not equal to the expected answer in its text, infinities, NaN or shape"
+        return (
+            f"output {name!r} of sample {self.worst_sample}: {far if np.isfinite(self.max_abs_diff) else unequal}; "
+            f"{self.wrong_samples:,} of {samples:,} samples are wrong"
+        )
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How an artifact's answers differ from the trained model's."""
+    """How an artifact's answers differ from the model's."""
 
-    max_abs_diff: float
-    label_agreement: float
-    """Share of images, 0…1, on which both give the same label, over all batch sizes."""
-    images: int
+    outputs: dict[str, OutputParity]
+    label_agreement: float | None
+    """Share of samples, 0…1, on which both give the same label, over all batch sizes; None without labels."""
+    samples: int
     batch_sizes: tuple[int, ...]
-    tolerance: float = TOLERANCE
+
+    @property
+    def max_abs_diff(self) -> float:
+        """The largest absolute difference over all outputs."""
+        return max(output.max_abs_diff for output in self.outputs.values())
 
     @property
     def failures(self) -> list[str]:
         """What the gate refuses, with figures."""
-        found = []
-        if not self.max_abs_diff <= self.tolerance:  # NaN is refused too
-            found.append(f"largest difference {self.max_abs_diff:.2e}, allowed {self.tolerance:.0e}")
-        if self.label_agreement < 1:
-            found.append(f"same label on {self.label_agreement:.3%} of {self.images:,} images, wanted on all")
-        return found
+        reasons = [o.describe(name, self.samples) for name, o in self.outputs.items() if o.wrong_samples]
+        if self.label_agreement is not None and self.label_agreement < 1:
+            reasons.append(f"same label on {self.label_agreement:.3%} of {self.samples:,} samples, wanted on all")
+        return reasons
 
     def as_dict(self) -> dict[str, Any]:
         """The form in which a manifest keeps it."""
-        return asdict(self) | {"batch_sizes": sorted(self.batch_sizes)}
+        return asdict(self) | {"batch_sizes": sorted(self.batch_sizes), "max_abs_diff": self.max_abs_diff}
 
 
 def compare(
-    model: LoadedModel, inputs: Tensors, expected: Tensors, title: str, tolerance: float = TOLERANCE
+    model: LoadedModel,
+    inputs: Tensors,
+    expected: Tensors,
+    title: str,
+    tolerances: Mapping[str, Tolerance],
+    batching: Batching = ONE_BY_ONE,
+    scores: str | None = None,
 ) -> tuple[Parity, dict[str, np.ndarray]]:
-    """Run all inputs in batches of every size; return the differences, and the answers of the first batch size.
+    """Run all inputs, in batches of every size where the rows may be joined; return the differences and the answers.
 
-    Labels are compared where an output has two dimensions: the index of its largest element.
+    `scores` names the output whose largest element is the label, where there are labels.
     """
     check_names(model, inputs, expected)
     count = len(next(iter(inputs.values())))
-    spans = list(batches(count))
-    worst, same, seen = 0.0, 0, 0
+    sizes = BATCH_SIZES if batching.may_join else (1,)
+    worst = {name: np.zeros(count) for name in expected}
     answers: dict[str, list[np.ndarray]] = {name: [] for name in expected}
-    for size, span in tqdm(spans, desc=title, unit="batch", leave=False):
-        given = model.run({name: array[span] for name, array in inputs.items()})
+    same_label = rows_seen = 0
+    for size, span in tqdm(list(batches(count, sizes)), desc=title, unit="batch", leave=False):
+        rows = run_samples(model, inputs, span, title)
         for name, array in expected.items():
-            if given[name].shape != array[span].shape:
+            got = as_rows(rows[name], array[span])
+            if got.shape != array[span].shape:
                 raise StageError(
-                    f"{title}: a batch of {size} is answered with {name!r} of shape {given[name].shape}, "
-                    f"expected {array[span].shape}"
+                    f"{title}: sample {span.start}, in a batch of {len(array[span])}, is answered with {name!r} of "
+                    f"shape {list(got.shape)}, expected {list(array[span].shape)}"
                 )
-            if size == BATCH_SIZES[0]:
-                answers[name].append(given[name])
-            worst = max_nan(worst, difference(given[name], array[span]))
-            same += agreeing(given[name], array[span])
-            seen += len(array[span])
-    parity = Parity(worst, same / seen, count, BATCH_SIZES, tolerance)
+            worst[name][span] = np.maximum(worst[name][span], row_differences(got, array[span]))
+            if size == sizes[0]:
+                answers[name].append(got)
+            if name == scores:
+                same_label += int((got.argmax(axis=1) == array[span].argmax(axis=1)).sum())
+                rows_seen += len(got)
+    outputs = {name: output_parity(worst[name], tolerances[name].allowed) for name in expected}
+    parity = Parity(outputs, same_label / rows_seen if rows_seen else None, count, sizes)
     return parity, {name: np.concatenate(parts) for name, parts in answers.items()}
+
+
+def output_parity(differences: np.ndarray, allowed: float) -> OutputParity:
+    """Sum up the differences of all samples of one output."""
+    worst = int(differences.argmax())
+    return OutputParity(float(differences[worst]), allowed, worst, int((differences > allowed).sum()))
+
+
+def run_samples(model: LoadedModel, inputs: Tensors, rows: slice | list[int], title: str) -> dict[str, np.ndarray]:
+    """Run some samples as one request; raises StageError with the runtime's words."""
+    try:
+        return model.run(take(inputs, {spec.name: len(spec.shape) for spec in model.inputs}, rows))
+    except StageError:
+        raise
+    except Exception as error:  # whatever a runtime raises at inputs that the model can't compute
+        which = rows.start if isinstance(rows, slice) else ", ".join(map(str, rows))
+        raise StageError(f"{title}: sample {which} can't be run: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of a runtime's message, which may be long."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
+
+
+def as_rows(answer: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Give the answer to one sample a first dimension where the model's tensor has none for the samples."""
+    return answer[np.newaxis] if answer.ndim == expected.ndim - 1 and len(expected) == 1 else answer
 
 
 def check_names(model: LoadedModel, inputs: Tensors, expected: Tensors) -> None:
     """Raise StageError unless the tensors are called as the model calls them."""
-    for side, specs, given in (("inputs", model.inputs, inputs), ("outputs", model.outputs, expected)):
-        names, wanted = {spec.name for spec in specs}, set(given)
+    for side, specs, tensors in (("inputs", model.inputs, inputs), ("outputs", model.outputs, expected)):
+        names, wanted = {spec.name for spec in specs}, set(tensors)
         if (wanted != names) if side == "inputs" else not (wanted and wanted <= names):
             raise StageError(f"the model's {side} are {sorted(names)}, the samples have {sorted(wanted)}")
 
 
-def batches(count: int) -> Iterator[tuple[int, slice]]:
-    """Every batch as its size and the images it takes; the last of each size may be shorter."""
-    for size in BATCH_SIZES:
-        end = count if size == BATCH_SIZES[0] else min(count, TRIED)
+def batches(count: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+    """Every batch as its size and the samples it takes; the last of each size may be shorter."""
+    for size in sizes:
+        end = count if size == sizes[0] else min(count, TRIED)
         for start in range(0, end, size):
             yield size, slice(start, min(start + size, end))
 
 
-def difference(given: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest absolute difference; 0 or infinity for elements that aren't numbers."""
-    if np.object_ in (given.dtype, wanted.dtype):
-        return 0.0 if (given == wanted).all() else float("inf")
-    return float(np.abs(given.astype(np.float64) - wanted.astype(np.float64)).max(initial=0.0))
+def tolerances_of(expected: Tensors, absolute: float, relative: float) -> dict[str, Tolerance]:
+    """The tolerance of each output: `absolute`, and `relative` to its largest finite value; 0 for what is no float."""
+    return {
+        name: Tolerance(absolute, relative, scale_of(array)) if array.dtype.kind == "f" else Tolerance(0.0)
+        for name, array in expected.items()
+    }
 
 
-def max_nan(a: float, b: float) -> float:
-    """The larger of two; NaN if one is."""
-    return float(np.maximum(a, b))
+def scale_of(array: np.ndarray) -> float:
+    """The largest finite magnitude of an array of floats; 0 without one."""
+    return float(np.abs(array, dtype=np.float64).max(initial=0.0, where=np.isfinite(array)))
 
 
-def agreeing(given: np.ndarray, wanted: np.ndarray) -> int:
-    """How many samples have the same label; all where the output is no table of scores."""
-    if given.ndim != 2 or given.dtype == np.object_:
-        return len(wanted)
-    return int((given.argmax(axis=1) == wanted.argmax(axis=1)).sum())
+def row_differences(answer: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """The largest absolute difference in each row; infinity where the shape or what has to be equal differs."""
+    if answer.shape != expected.shape:
+        return np.full(len(expected), np.inf)
+    differences = element_differences(answer, expected)
+    largest: np.ndarray = differences.reshape(len(expected), -1).max(axis=1, initial=0.0)
+    return largest
+
+
+def element_differences(answer: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """The absolute difference of each element; infinity for unequal strings, booleans, infinities and NaN."""
+    kinds = {answer.dtype.kind, expected.dtype.kind}
+    if kinds - set("iuf"):
+        return np.where(np.asarray(answer == expected, np.bool_), 0.0, np.inf)
+    with np.errstate(invalid="ignore", over="ignore"):
+        differences = np.abs(answer.astype(np.float64) - expected.astype(np.float64))
+    if kinds <= set("iu"):  # beyond 2^53 different integers are the same float
+        return np.where(answer == expected, 0.0, np.maximum(differences, 1.0))
+    both_nan = np.isnan(answer) & np.isnan(expected)
+    return np.where(both_nan | (answer == expected), 0.0, np.where(np.isfinite(differences), differences, np.inf))

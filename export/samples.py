@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,23 @@ def add_samples(
     return save(repository, arrays)
 
 
+def take(arrays: Tensors, ranks: Mapping[str, int], rows: slice | list[int]) -> dict[str, np.ndarray]:
+    """Some samples as the inputs of one request.
+
+    An array of the model's own rank has the samples in the model's first dimension. One of a rank more has a whole
+    tensor for each sample (a scalar, a state whose batch is not first), so only one sample makes a request.
+    """
+    tensors = {}
+    for name, array in arrays.items():
+        chosen = array[rows]
+        if array.ndim == ranks.get(name, array.ndim) + 1:
+            if len(chosen) != 1:
+                raise StageError(f"the samples of {name!r} are whole tensors, {len(chosen)} make no batch: take one")
+            chosen = chosen[0, ...]  # the dots keep a scalar an array
+        tensors[name] = chosen
+    return tensors
+
+
 def same(a: Tensors, b: Tensors) -> bool:
     """Whether two sets of named arrays are equal."""
     return a.keys() == b.keys() and all(a[n].dtype == b[n].dtype and np.array_equal(a[n], b[n]) for n in a)
@@ -65,7 +83,23 @@ def read_arrays(repository: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         return {}
     with np.load(path) as file:
-        return {name: file[name] for name in file.files}
+        return {name: as_bytes(file[name]) for name in file.files}
+
+
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """Strings as Python `bytes` in an object array, which is how tensors of the datatype BYTES are held."""
+    if array.dtype.kind == "U":
+        array = np.char.encode(array, "utf-8")
+    return array.astype(np.object_) if array.dtype.kind == "S" else array
+
+
+def storable(name: str, array: np.ndarray) -> np.ndarray:
+    """An array of bytes as NumPy stores it without pickle; raises StageError where it would lose a byte."""
+    if array.dtype != np.object_:
+        return np.ascontiguousarray(array).reshape(array.shape)  # the first makes a scalar an array of one
+    if any(item.endswith(b"\0") for item in array.ravel()):
+        raise StageError(f"{name}: a string ends in a NUL byte, which samples.npz can't keep")
+    return array.astype(np.bytes_)
 
 
 def save(repository: Path, arrays: Tensors) -> Path:
@@ -75,7 +109,7 @@ def save(repository: Path, arrays: Tensors) -> Path:
         for name in sorted(arrays):
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             with archive.open(entry, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+                np.lib.format.write_array(file, storable(name, arrays[name]), allow_pickle=False)
     path = repository / FILE
     if not path.is_file() or path.read_bytes() != buffer.getvalue():
         write_whole(path, buffer.getvalue())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract import Manifest, Tensors
-from serving.repository import TOLERANCE, Samples
+from serving.repository import Samples
 from serving.server import Call, Endpoint, find_server
 
 TIMEOUT_S = 30.0
@@ -54,29 +54,11 @@ def send(endpoint: Endpoint, call: Call, timeout_s: float = TIMEOUT_S) -> tuple[
     return _send_http(endpoint, call, timeout_s)
 
 
-def difference(answer: Tensors, samples: Samples, artifact: str, indices: list[int]) -> float:
-    """The largest absolute difference to the expected outputs; infinity where names, shapes or labels differ."""
-    expected = samples.expected.get(artifact)
-    if expected is None:
-        if samples.labels is None:
-            return float("inf")
-        labels = np.argmax(next(iter(answer.values())), axis=-1)
-        return 0.0 if np.array_equal(labels, samples.labels[indices]) else float("inf")
-    differences = [0.0]
-    for name, wanted in expected.items():
-        got = answer.get(name)
-        if got is None or got.shape != wanted[indices].shape or not np.all(np.isfinite(got)):
-            return float("inf")
-        differences.append(float(np.max(np.abs(got - wanted[indices]), initial=0.0)))
-    return max(differences)
-
-
 def check(endpoint: Endpoint, manifest: Manifest, samples: Samples, indices: list[int]) -> Answer:
     """Send some samples and compare the answer; raises PredictionError where it is wrong."""
     answer = predict(endpoint, manifest, samples.take(indices))
-    found = difference(answer.outputs, samples, endpoint.artifact, indices)
-    if found > TOLERANCE:
-        raise PredictionError(f"{endpoint.name}: wrong answer, off by {found:.3g} (at most {TOLERANCE:g} is right)")
+    if fault := samples.fault(answer.outputs, endpoint.artifact, indices):
+        raise PredictionError(f"{endpoint.name}: wrong answer: {fault}")
     return answer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from contract import DATATYPE_OF, StageError, Tensors, TensorSpec, shown
 from export.format import Format, LoadedModel
 
 SIGNATURE = "serving_default"
+WRITES = re.compile(
+    r"Assign|(Resource)?(Sparse)?Apply|ResourceSparse|(Resource)?Scatter(Nd)?(Add|Sub|Mul|Div|Min|Max|Update)|Rng|Stateful"
+    r"(Random|Standard|Truncated|Uniform)|LookupTable(Insert|Import|Remove)|Queue|Stack(Push|Pop)|Barrier|Stage|Unstage"
+)
+"""Operations that write a variable or another state, by the beginnings of their names."""
 
 
 class SavedModel(Format):
@@ -53,7 +59,7 @@ class SavedModel(Format):
             return {name: np.asarray(answer.numpy()) for name, answer in answers.items()}
 
         run.keep = loaded  # type: ignore[attr-defined]  # the signature holds its variables only weakly
-        return LoadedModel(inputs, outputs, run)
+        return LoadedModel(inputs, outputs, run, changing_operation(function))
 
 
 def set_threads(tf: Any, threads: int) -> None:
@@ -69,6 +75,13 @@ def set_threads(tf: Any, threads: int) -> None:
             f"TensorFlow already runs with {had or 'all'} threads in this process, {threads} were asked for: "
             "load the model in a process of its own"
         ) from None
+
+
+def changing_operation(function: Any) -> str:
+    """The first operation of a signature, or of a function that it calls, that writes state; "" without one."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
+    return next((node.op for node in nodes if WRITES.match(node.op)), "")
 
 
 def spec_of(tf: Any, name: str, spec: Any) -> TensorSpec:

@@ -121,7 +121,22 @@ def hosted(path: Path, interpreter: Any) -> LoadedModel:
         interpreter.invoke()
         return {name: interpreter.get_tensor(index) for name, index in answers}  # copies
 
-    return LoadedModel(inputs, outputs, run)
+    return LoadedModel(inputs, outputs, run, variable(path))
+
+
+def variable(path: Path) -> str:
+    """Name what a run writes and the next one reads, as fused LSTMs do; "" without such a thing."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAsModel(path.read_bytes(), 0)
+    codes = (model.OperatorCodes(index).BuiltinCode() for index in range(model.OperatorCodesLength()))
+    if schema.BuiltinOperator.ASSIGN_VARIABLE in codes:
+        return "it has an operation ASSIGN_VARIABLE"
+    for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
+        for tensor in (graph.Tensors(index) for index in range(graph.TensorsLength())):
+            if tensor.IsVariable():
+                return f"tensor {tensor.Name().decode()!r} is a variable"
+    return ""
 
 
 def details(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:

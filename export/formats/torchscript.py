@@ -63,7 +63,26 @@ class TorchScript(Format):
                 answers = by_name(module(*map(torch.from_numpy, arrays)), outputs)
             return {name: answer.numpy() for name, answer in answers.items()}
 
-        return LoadedModel(inputs, outputs, run)
+        return LoadedModel(inputs, outputs, run, changed_attribute(module.inlined_graph))
+
+
+def changed_attribute(graph: Any) -> str:
+    """Name an attribute of the module that a run writes or changes in place; "" without one."""
+    for node in nodes_of(graph):
+        if node.kind() == "prim::SetAttr":
+            return f"it sets its attribute {node.s('name')!r}"
+        source = next(iter(node.inputs())).node() if node.kind().endswith("_") and list(node.inputs()) else None
+        if source is not None and source.kind() == "prim::GetAttr":
+            return f"{node.kind()} changes its attribute {source.s('name')!r}"
+    return ""
+
+
+def nodes_of(block: Any) -> Iterator[Any]:
+    """Every node of a graph, those of its branches and loops too."""
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from nodes_of(inner)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,8 +17,7 @@ from loadtest.client import changing
 from loadtest.client.grpc import GrpcConnection
 from loadtest.client.http1 import Http1Connection, Opener
 from loadtest.client.requests import Answer, grpc_request, http1_request
-from serving.client import difference
-from serving.repository import TOLERANCE, Samples, read_samples
+from serving.repository import read_samples
 from serving.server import Call, Endpoint, find_server
 
 DIFFERENT_SAMPLES = 100
@@ -50,9 +50,9 @@ class Check:
     right; only others are decoded again.
     """
 
-    def __init__(self, decode: Decode, wrong_by: Callable[[dict[str, Any]], float], ok_status: int) -> None:
+    def __init__(self, decode: Decode, find_fault: Callable[[dict[str, Any]], str], ok_status: int) -> None:
         self.decode = decode
-        self.wrong_by = wrong_by
+        self.find_fault = find_fault
         self.ok_status = ok_status
         self.right: set[tuple[bytes, tuple[tuple[str, str], ...]]] = set()
 
@@ -66,14 +66,12 @@ class Check:
         if (answer.body, headers) in self.right:
             return ""
         try:
-            off = self.wrong_by(self.decode(answer.body, dict(headers)))
+            fault = self.find_fault(self.decode(answer.body, dict(headers)))
         except (ValueError, KeyError, TypeError) as error:
             return f"can't be decoded ({error}): {answer.body[:200]!r}"
-        if off <= TOLERANCE:
-            if len(self.right) < REMEMBERED:
-                self.right.add((answer.body, headers))
-            return ""
-        return f"off by {off:.3g} (at most {TOLERANCE:g} is right)"
+        if not fault and len(self.right) < REMEMBERED:
+            self.right.add((answer.body, headers))
+        return fault
 
 
 @dataclass
@@ -130,7 +128,8 @@ def build_target(endpoint: Endpoint, repository: Path = MODEL_REPOSITORY, batch:
         return server.decode(endpoint.protocol, manifest, body, headers)
 
     ok_status = 0 if endpoint.protocol == "grpc" else 200
-    checks = [Check(decode, _wrong_by(samples, endpoint.artifact, group), ok_status) for group in groups]
+    faults = [partial(samples.fault, artifact=endpoint.artifact, rows=group) for group in groups]
+    checks = [Check(decode, fault, ok_status) for fault in faults]
     return assemble(endpoint, calls, checks, samples.sha256, batch)
 
 
@@ -159,7 +158,3 @@ def assemble_changing(
     bodies, total = sum(len(call.body) for call in calls) / len(calls), sum(sizes) / len(sizes)
     sends = changing.ChangingRequests(requests, places) if places else requests
     return Target(endpoint, sends, checks, bodies, total, samples_sha256, batch)
-
-
-def _wrong_by(samples: Samples, artifact: str, group: list[int]) -> Callable[[dict[str, Any]], float]:
-    return lambda outputs: difference(outputs, samples, artifact, group)

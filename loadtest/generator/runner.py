@@ -236,7 +236,7 @@ def _target(plan: EndpointPlan, repository: Path, batch: int) -> Target:
         raise ValueError(f"not the one right answer ({headers})")
 
     grpc = plan.endpoint.protocol == "grpc"
-    check = Check(decode, lambda _: 0.0, 0 if grpc else 200)
+    check = Check(decode, lambda _: "", 0 if grpc else 200)
     check.right.add((plan.fixed.answer, () if grpc else tuple(plan.fixed.answer_headers.items())))
     return assemble(plan.endpoint, [plan.fixed.call], [check], "", batch)
 

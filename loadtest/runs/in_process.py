@@ -20,7 +20,7 @@ from contract import MODEL_REPOSITORY, RESULTS, Manifest, StageError, to_json, w
 from export.format import find_format
 from loadtest.runs.environment import pinning
 from loadtest.runs.generator_process import run_to_end
-from serving.repository import TOLERANCE, read_artifacts, read_samples
+from serving.repository import read_artifacts, read_samples
 
 OUTPUT = RESULTS / "in_process.json"
 BATCH_SIZES = (1, 32)
@@ -55,9 +55,8 @@ def measure(name: str, repository: Path = MODEL_REPOSITORY) -> list[dict[str, An
     for batch in BATCH_SIZES:
         inputs = samples.take(slice(0, batch))
         outputs = model.run(inputs)
-        for output, expected in samples.expected.get(name, {}).items():
-            if np.abs(outputs[output] - expected[:batch]).max() > TOLERANCE:
-                raise StageError(f"{name} answers wrongly in process: run `make export-{name}`")
+        if fault := samples.fault(outputs, name, slice(0, batch)):
+            raise StageError(f"{name} answers wrongly in process: {fault}")
         times: list[float] = []
         end_s = time.perf_counter() + SECONDS
         while time.perf_counter() < end_s or len(times) < 20:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,13 @@ def run_python() -> Callable[..., str]:
 
     def run(*arguments: str | Path, code: int = 0) -> str:
         done = subprocess.run(
-            [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         assert done.returncode == code, done.stderr
         return done.stdout if code == 0 else done.stderr

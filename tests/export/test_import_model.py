@@ -53,7 +53,7 @@ def test_adopt_refuses_a_model_that_answers_otherwise(brought, capsys):
         arrays = dict(file)
     np.savez(brought / "samples.npz", **arrays | {"expected/y": arrays["expected/y"] + 1})
     assert adopt(brought) == 1
-    assert "my-sum was not taken in: largest difference 1.00e+00" in capsys.readouterr().err
+    assert "my-sum was not taken in: output 'y' of sample 0: largest difference 1.00e+00" in capsys.readouterr().err
     assert not list((brought / "repository").iterdir())
 
 

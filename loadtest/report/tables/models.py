@@ -50,6 +50,7 @@ def artifacts_table(report: Report) -> Table | None:
 
 def _artifact_row(artifact: Mapping[str, Any]) -> tuple[Cell, ...]:
     difference, agreement = artifact.get("max_abs_diff"), artifact.get("label_agreement")
+    samples = artifact.get("samples", artifact.get("images"))
     files = artifact.get("files_sha256") or {}
     shortened = str(artifact.get("sha256") or "")[:12] or (f"of {len(files)} files in its manifest" if files else "")
     return (
@@ -60,7 +61,7 @@ def _artifact_row(artifact: Mapping[str, Any]) -> tuple[Cell, ...]:
         Cell(percent(artifact.get("test_accuracy")), artifact.get("test_accuracy")),
         Cell(f"{difference:.1e}" if difference else significant(difference), difference),
         Cell(percent(agreement), agreement),
-        Cell(count(artifact.get("images")), artifact.get("images")),
+        Cell(count(samples), samples),
         Cell(", ".join(map(str, artifact.get("batch_sizes") or []))),
         Cell(shortened),
     )

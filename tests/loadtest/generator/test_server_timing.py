@@ -29,7 +29,7 @@ def answer(sock, address):
         sock.sendall(b"HTTP/1.1 200 OK\\r\\n" + told + b"Content-Length: 2\\r\\n\\r\\nok")
 server = StreamServer(("127.0.0.1", 0), answer); server.start()
 endpoint = Endpoint("s", "a", "rest", server.server_port)
-check = Check(lambda body, _: {{}}, lambda _: 0.0, 200)
+check = Check(lambda body, _: {{}}, lambda _: "", 200)
 print(ask_split(assemble(endpoint, [Call("/x", b"body")], [check], ""), 4, 0.2))
 """
 

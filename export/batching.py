@@ -1,0 +1,156 @@
+"""Prove that the rows of a request are independent, so that servers may join the requests of different clients.
+
+A free first dimension says nothing of the kind: a softmax over it, a filter or a normalisation over the batch have one
+as well. The proof runs real samples alone and then together, in several batch sizes, orders and neighbourhoods, and
+holds every row of every output to the sample's own answer. Anything else than equality refuses the model.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from contract import Batching, StageError, Tensors, TensorSpec
+from export.format import LoadedModel
+from export.parity import first_line, row_differences, run_samples, scale_of
+
+SIZES = (2, 3, 7, 32)
+MOST_SAMPLES = 32
+ROUNDING = {"f2": 1e-2, "f4": 1e-5, "f8": 1e-5}
+"""What another order of summation may change, relative to an output's largest value; some ten times its precision."""
+GENERATED = re.compile(r"unk__\d+|.*DynamicDimension.*|.*_dim_\d+|None|\?|unknown", re.IGNORECASE)
+"""Names of dimensions that converters make up: two of them may be the same dimension."""
+
+
+def prove_batching(model: LoadedModel, inputs: Tensors, title: str) -> Batching:
+    """Try whether rows are independent; raises StageError where a sample can't even be run alone."""
+    if reason := no_common_batch(model):
+        return Batching("refused", reason)
+    if model.stateful:
+        return Batching("refused", f"a run may change the model ({model.stateful}), so nothing may be tried on it")
+    chosen = different_samples(inputs)
+    if len(chosen) < 2:
+        return Batching("unknown", "fewer than two different samples: nothing can show that rows are independent")
+    trial = Trial(model, inputs, title, chosen, [run_samples(model, inputs, [index], title) for index in chosen])
+    if reason := trial.irregular():
+        return Batching("refused", reason)
+    for order in tqdm(list(orders(len(chosen))), desc=f"{title} batching", unit="batch", leave=False):
+        if reason := trial.mixing(order):
+            return Batching("refused", reason)
+    if output := trial.constant_output():
+        reason = f"all samples have the same answer in output {output!r}: give samples whose answers differ"
+        return Batching("unknown", reason)
+    sizes = ", ".join(map(str, SIZES))
+    return Batching("proven", f"{len(chosen)} different samples, alone and in batches of {sizes} in several orders")
+
+
+def no_common_batch(model: LoadedModel) -> str:
+    """Why the tensors have no free first dimension in common; "" where they may have one."""
+    for side, specs in (("input", model.inputs), ("output", model.outputs)):
+        for spec in specs:
+            if not spec.shape or spec.shape[0] != -1:
+                return f"{side} {spec.name!r} has shape {list(spec.shape)}, whose first dimension is not free"
+    names = {batch_name(spec): spec.name for spec in (*model.outputs, *model.inputs) if batch_name(spec)}
+    if len(names) > 1:
+        described = ", ".join(f"{name!r} of {tensor!r}" for name, tensor in sorted(names.items()))
+        return f"the first dimensions have different names ({described}), so they are no common batch"
+    return ""
+
+
+def batch_name(spec: TensorSpec) -> str:
+    """The name that the model gives to the first dimension; "" without one."""
+    name = spec.dimensions[0] if spec.dimensions else ""
+    return "" if GENERATED.fullmatch(name) else name
+
+
+def different_samples(inputs: Tensors) -> list[int]:
+    """The first samples that differ from each other in at least one input."""
+    count = len(next(iter(inputs.values())))
+    seen: dict[tuple[object, ...], int] = {}
+    for index in range(count):
+        key = tuple(str(a[index].tolist()) if a.dtype == np.object_ else a[index].tobytes() for a in inputs.values())
+        seen.setdefault(key, index)
+        if len(seen) == MOST_SAMPLES:
+            break
+    return list(seen.values())
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Some samples with the answer that each has alone, to be run together."""
+
+    model: LoadedModel
+    inputs: Tensors
+    title: str
+    chosen: list[int]
+    alone: list[dict[str, np.ndarray]]
+
+    def allowed(self, output: str) -> float:
+        """How far two right answers of an output may lie apart; 0 for what is no float."""
+        arrays = [answers[output] for answers in self.alone]
+        relative = ROUNDING.get(arrays[0].dtype.str[1:], 0.0)
+        return relative * max(scale_of(array) for array in arrays) if relative else 0.0
+
+    def irregular(self) -> str:
+        """Which output of a lone sample has another number of rows, or another answer at the second run; "" if none."""
+        again = run_samples(self.model, self.inputs, [self.chosen[0]], self.title)
+        for spec in self.model.outputs:
+            arrays = [answers[spec.name] for answers in self.alone]
+            for array in arrays:
+                if array.shape[:1] != (1,):
+                    return f"one row is answered with output {spec.name!r} of shape {list(array.shape)}"
+            if differs(again[spec.name], arrays[0], self.allowed(spec.name)):
+                return f"two runs of one sample differ in output {spec.name!r}"
+        return ""
+
+    def constant_output(self) -> str:
+        """An output that can't show a mix-up, since all samples have the same answer; "" without one."""
+        for spec in self.model.outputs:
+            first, *others = (answers[spec.name] for answers in self.alone)
+            if not any(differs(array, first, self.allowed(spec.name)) for array in others):
+                return spec.name
+        return ""
+
+    def mixing(self, order: list[int]) -> str:
+        """Why a batch in this order doesn't give each row the answer that it has alone; "" where it does."""
+        size = len(order)
+        try:
+            together = run_samples(self.model, self.inputs, [self.chosen[index] for index in order], self.title)
+        except StageError as error:
+            return f"a batch of {size} can't be run: {first_line(error.__cause__ or error)}"
+        for spec in self.model.outputs:
+            wanted, got = [self.alone[index][spec.name] for index in order], together[spec.name]
+            if len({array.shape for array in wanted}) > 1 or got.shape != (size, *wanted[0].shape[1:]):
+                return f"a batch of {size} is answered with output {spec.name!r} of shape {list(got.shape)}"
+            off, allowed = row_differences(got, np.concatenate(wanted)).max(), self.allowed(spec.name)
+            if off > allowed:
+                return (
+                    f"output {spec.name!r} of a row depends on the rows beside it: by {off:.2e} in a batch of {size}, "
+                    f"where rounding explains {allowed:.0e}"
+                )
+        return ""
+
+
+def differs(a: np.ndarray, b: np.ndarray, allowed: float) -> bool:
+    """Whether two answers are different by more than rounding."""
+    return a.shape != b.shape or bool((row_differences(a, b) > allowed).any())
+
+
+def orders(count: int) -> Iterator[list[int]]:
+    """Which samples stand where in each batch: every sample at every position, beside other neighbours.
+
+    Small batches are turned through all positions; a large one is tried as it is, turned, reversed and shuffled.
+    """
+    shuffle = random.Random(1)  # noqa: S311 - an arrangement, the same each time
+    for size in SIZES:
+        turns = range(max(size, 2)) if size <= 7 else (0, count // 2 or 1)
+        yield from ([(start + turn) % count for start in range(size)] for turn in turns)
+        yield [(size - start) % count for start in range(size)]
+        yield shuffle.choices(range(count), k=size)
+        yield [0] * (size - 1) + [1]
+        yield [1] + [0] * (size - 1)
