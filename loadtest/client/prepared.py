@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from contract import Tolerance
+from export.parity import row_differences
 from loadtest.client import changing
 from loadtest.client.target import Check, Target, assemble_changing
 from serving.server import Call, Endpoint
@@ -73,7 +75,7 @@ class PreparedRequests:
         """One for each call."""
         ok_status = 0 if self.payload == "grpc" else 200
         if not self.expected.size:
-            return [Check(lambda *_: {}, lambda _: 0.0, ok_status) for _ in self.calls]
+            return [Check(lambda *_: {}, lambda _: "", ok_status) for _ in self.calls]
         numbers = numbers_in(self)
 
         def decode(body: bytes, _headers: Mapping[str, str]) -> dict[str, Any]:
@@ -82,15 +84,18 @@ class PreparedRequests:
             except (RuntimeError, IndexError, AttributeError) as error:  # also what protobuf says of a broken message
                 raise ValueError(str(error)) from None
 
-        return [Check(decode, _distance(row), ok_status) for row in self.expected]
+        return [Check(decode, _fault(row), ok_status) for row in self.expected]
 
 
-def _distance(expected: np.ndarray) -> Callable[[dict[str, Any]], float]:
-    def distance(answer: dict[str, Any]) -> float:
+def _fault(expected: np.ndarray) -> Callable[[dict[str, Any]], str]:
+    def fault(answer: dict[str, Any]) -> str:
         numbers = answer["numbers"]
-        return float(np.abs(numbers - expected).max()) if numbers.size == expected.size else float("inf")
+        if numbers.size != expected.size:
+            return f"{numbers.size} numbers, expected {expected.size}"
+        off = float(row_differences(numbers[np.newaxis], expected[np.newaxis])[0])
+        return "" if off <= Tolerance().allowed else f"off by {off:.3g} (at most {Tolerance().allowed:g} is right)"
 
-    return distance
+    return fault
 
 
 def numbers_in(requests: PreparedRequests) -> Callable[[bytes], np.ndarray]:

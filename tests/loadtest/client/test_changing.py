@@ -95,7 +95,7 @@ def test_prepared_requests_are_read_as_they_were_written(tmp_path: Path) -> None
         (b'{"outputs": [{"data": [0.0, 0.0]}]}', ""),
         (b'{"predictions": [[0.0, 0.0]]}', ""),
         (b'{"outputs": [{"data": [0.0, 0.5]}]}', "off by 0.5"),
-        (b'{"outputs": [{"data": [0.0]}]}', "off by inf"),
+        (b'{"outputs": [{"data": [0.0]}]}', "1 numbers, expected 2"),
         (b'{"outputs": []}', "can't be decoded"),
         (b"<html>", "can't be decoded"),
     ],
