@@ -29,7 +29,7 @@ GENERATED = re.compile(r"unk__\d+|.*DynamicDimension.*|.*_dim_\d+|None|\?|unknow
 
 def prove_batching(model: LoadedModel, inputs: Tensors, title: str) -> Batching:
     """Try whether rows are independent; raises StageError where a sample can't even be run alone."""
-    if reason := no_common_batch(model):
+    if reason := batch_obstacle(model):
         return Batching("refused", reason)
     if model.stateful:
         return Batching("refused", f"a run may change the model ({model.stateful}), so nothing may be tried on it")
@@ -49,7 +49,7 @@ def prove_batching(model: LoadedModel, inputs: Tensors, title: str) -> Batching:
     return Batching("proven", f"{len(chosen)} different samples, alone and in batches of {sizes} in several orders")
 
 
-def no_common_batch(model: LoadedModel) -> str:
+def batch_obstacle(model: LoadedModel) -> str:
     """Why the tensors have no free first dimension in common; "" where they may have one."""
     for side, specs in (("input", model.inputs), ("output", model.outputs)):
         for spec in specs:

@@ -81,7 +81,7 @@ def test_batching_is_refused_where_the_number_of_rows_is_the_models_own(tmp_path
         ([("x", FLOAT, ["n", 3]), ("b", FLOAT, [])], "input 'b' has shape [], whose first dimension is not free"),
     ],
 )  # fmt: skip
-def test_batching_is_refused_without_a_common_first_dimension(inputs, reason, tmp_path):
+def test_batching_is_refused_without_a_shared_first_dimension(inputs, reason, tmp_path):
     folder = onnx_model(tmp_path, [("Add", ["x", "b"], ["y"], {})], inputs, [("y", FLOAT, [None, 3])])
     batching = proof(folder, {"x": ROWS, "b": ROWS})
     assert batching.verdict == "refused"
