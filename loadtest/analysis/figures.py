@@ -135,6 +135,8 @@ class EndpointReport:
     size_bytes: int | None = None
     """Of the artifact's files: what has to be shipped."""
     samples_sha256: str = ""
+    stands_in_for: str = ""
+    """The genuine program that this engine stands in for; "" where the server is the genuine one."""
 
     def point(self, scenario: str) -> Point | None:
         """Its figures under a scenario, None where it was not measured."""

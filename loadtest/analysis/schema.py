@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from contract import StageError, shown, to_json, write_whole
 from loadtest.analysis.facts import (
@@ -23,6 +23,7 @@ from loadtest.analysis.facts import (
     Training,
 )
 from loadtest.analysis.figures import EndpointReport, Estimate, Point
+from loadtest.analysis.training_modes import TrainingModes
 from loadtest.fields import FieldError, read_fields
 
 VERSION = 2
@@ -181,8 +182,7 @@ class Report:
     artifacts: tuple[Artifact, ...] = ()
     not_exported: tuple[NotExported, ...] = ()
     training: tuple[Training, ...] = ()
-    training_modes: dict[str, Any] | None = None
-    """`training.compare`'s file as it is."""
+    training_modes: TrainingModes | None = None
     slo: Rates | None = None
     conformance: tuple[Conformance, ...] = ()
     price_per_vcpu_hour: float | None = None
