@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contract import StageError
-from serving.conformance.case import LEVELS
+from serving.conformance.case import LEVELS, Violation
 from serving.conformance.cases import tfserving_recorded as recorded
 from serving.conformance.exchange import Reply
 from serving.conformance.runner import APIS, FOLDER, cases_of, modules_of
@@ -31,7 +31,8 @@ def test_unknown_api_is_refused():
 
 
 def test_every_recorded_exchange_is_a_case():
-    assert len(recorded.CASES) == 202 + 44
+    exchanges = sum(len(path.read_text().splitlines()) for path in recorded.RECORDED.glob("*.jsonl"))
+    assert len(recorded.CASES) == exchanges > 0
 
 
 @pytest.mark.parametrize(
@@ -70,5 +71,5 @@ def test_a_kernels_words_may_come_in_another_order():
 
 
 def test_exact_comparison_tells_a_changed_text():
-    with pytest.raises(recorded.expect.__globals__["Violation"], match="recorded"):
+    with pytest.raises(Violation, match="recorded: 'text'"):
         recorded.compare_bodies(Reply(400, {}, b'{"error": "other"}'), b'{"error": "text"}', exact=True)

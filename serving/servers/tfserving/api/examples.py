@@ -10,15 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from serving.servers.tfserving.json_codec.predict_exact import (
-    decode_base64,
-    is_base64,
-    name_of,
-    signature_name,
-    type_name,
-)
-from serving.servers.tfserving.json_codec.reader import JsonObject, read_object
-from serving.servers.tfserving.json_codec.writer import dump
+from serving.servers.tfserving.json_codec.predict import signature_name
+from serving.servers.tfserving.json_codec.reader import read_object
+from serving.servers.tfserving.json_codec.value import decode_base64, dump, is_base64, to_bytes, type_name
 from serving.servers.tfserving.model.signatures import KIND_OF, Signature
 from serving.servers.tfserving.status import invalid
 
@@ -34,17 +28,17 @@ def read_examples(body: bytes) -> tuple[str, Any]:
     document = read_object(body)
     name = signature_name(document)
     message = input_pb2.Input()
-    if document.has(b"context"):
-        _fill_example(document.find(b"context"), message.example_list_with_context.context)
-    if not document.has(b"examples"):
+    if "context" in document:
+        _fill_example(document["context"], message.example_list_with_context.context)
+    if "examples" not in document:
         expected = "When method is classify, key 'examples' is expected and was not found"
         raise invalid(f"JSON Value: {dump(document)} {expected}")
-    rows = document.find(b"examples")
+    rows = document["examples"]
     if type(rows) is not list:
         raise invalid(f"JSON Value: {dump(document)} Expecting 'examples' value to be an list/array")
     if not rows:
         raise invalid(f"JSON Value: {dump(document)} 'examples' value is an empty array")
-    examples = message.example_list_with_context if document.has(b"context") else message.example_list
+    examples = message.example_list_with_context if "context" in document else message.example_list
     for row in rows:
         _fill_example(row, examples.examples.add())
     return name, message
@@ -133,10 +127,10 @@ def data_type(array: np.ndarray) -> str:
 
 
 def _fill_example(value: Any, example: Any) -> None:
-    if not isinstance(value, JsonObject):
+    if not isinstance(value, dict):
         raise invalid(f"Example must be JSON object but got JSON {type_name(value)}")
-    for key, content in value:
-        name = name_of(key).encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # as a message can hold it
+    for key, content in value.items():
+        name = to_bytes(key).decode("utf-8", "replace")  # as a message can hold it
         feature = type(example.features.feature[name])()
         for element in content if type(content) is list else (content,):
             _add_value(element, name, feature)
@@ -145,19 +139,19 @@ def _fill_example(value: Any, example: Any) -> None:
 
 def _add_value(value: Any, name: str, feature: Any) -> None:
     unexpected = f"Feature: {name} has element with unexpected JSON type: {type_name(value)}"
-    if value is None or type(value) is list or (isinstance(value, JsonObject) and not is_base64(value)):
+    if value is None or type(value) is list or (isinstance(value, dict) and not is_base64(value)):
         raise invalid(unexpected)
     if isinstance(value, bool):
         field, value = "int64_list", int(value)
-    elif isinstance(value, (bytes, JsonObject)):
+    elif isinstance(value, (str, dict)):
         field = "bytes_list"
     else:
         field = "float_list" if isinstance(value, float) else "int64_list"
     kind = feature.WhichOneof("kind")
     if kind not in (None, field):
         raise invalid(f"Unexpected element type in feature: {name} expecting type: {_KIND_NAMES[kind]}")
-    if isinstance(value, JsonObject):
-        value = decode_base64(value)
+    if field == "bytes_list":
+        value = decode_base64(value) if isinstance(value, dict) else to_bytes(value)
     if field == "int64_list" and value >= 2**63:
         raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
     if field == "float_list":

@@ -19,10 +19,7 @@ from serving.hosting.server_timing import ASKED, TOLD, server_timing
 from serving.servers.tfserving.api import examples
 from serving.servers.tfserving.api.inference import Caller, Inference
 from serving.servers.tfserving.api.metadata import metadata_json, status_json
-from serving.servers.tfserving.json_codec import predict_exact as json_tensors
-from serving.servers.tfserving.json_codec import predict_fast as json_fast
-from serving.servers.tfserving.json_codec import responses as json_answers
-from serving.servers.tfserving.json_codec.writer import error_body
+from serving.servers.tfserving.json_codec import predict, predict_fast, responses
 from serving.servers.tfserving.model.execution import status_of
 from serving.servers.tfserving.model.servable import Servable
 from serving.servers.tfserving.model.signatures import Signature
@@ -101,7 +98,7 @@ class RestApi:
         route = route or self._routes.get(request.target)
         self._inference.telemetry.count("request_count", route.name if route else "", status.code)
         retry = (("Retry-After", "1"),) if status.http == 503 else ()
-        return Response(status.http, error_body(status.message), headers=self._headers + retry)
+        return Response(status.http, responses.error_body(status.message), headers=self._headers + retry)
 
     def refusal(self, status: int, reason: str, request: Request | None) -> Response:
         """The answer to what isn't HTTP, or too much of it: an HTML page, as libevent writes them. A request that may
@@ -109,7 +106,7 @@ class RestApi:
         """
         if request is None:
             return html_page(status)
-        return Response(status, error_body(reason))
+        return Response(status, responses.error_body(reason))
 
     def failure(self, error: BaseException, request: Request) -> Response:
         """The answer to what a handler raised."""
@@ -186,10 +183,10 @@ class RestApi:
 
     def _infer(self, route: Route, request: Request, body: bytes) -> Awaitable[Response]:
         if route.verb == "predict":
-            read = json_fast.read_predict(body, self._finder(route))
+            read = predict_fast.read_predict(body, self._finder(route))
             if read is None and len(body) >= SLOW_BYTES:
                 return self._infer_large(route, request)
-            return self._predict(route, request, *(read or json_tensors.read_predict(body, self._finder(route))))
+            return self._predict(route, request, *(read or predict.read_predict(body, self._finder(route))))
         name, message = examples.read_examples(body)
         servable = self._library.find(route.name, route.version, route.label)
         signature = servable.example_signature(name)
@@ -198,14 +195,14 @@ class RestApi:
 
             def answer(outputs: Outputs, count: int) -> Response:
                 classes, scores = examples.check_classes(outputs, count)
-                body = json_answers.classifications(classes, scores, count)
+                body = responses.classifications(classes, scores, count)
                 return Response(200, body, headers=told(headers, outputs) if asked else headers)
 
             wanted = examples.classify_outputs(signature)
         else:
 
             def answer(outputs: Outputs, count: int) -> Response:
-                body = json_answers.regressions(examples.check_values(outputs, count))
+                body = responses.regressions(examples.check_values(outputs, count))
                 return Response(200, body, headers=told(headers, outputs) if asked else headers)
 
             wanted = examples.regress_outputs(signature)
@@ -214,16 +211,16 @@ class RestApi:
     def _finder(self, route: Route) -> Callable[[str], Signature]:
         return lambda name: self._library.find(route.name, route.version, route.label).rest_signature(name)
 
-    def _read(self, route: Route, body: bytes) -> json_tensors.Request:
+    def _read(self, route: Route, body: bytes) -> predict.Request:
         """Tensors from a predict body; called in a thread."""
         find = self._finder(route)
-        return json_fast.read_predict(body, find) or json_tensors.read_predict(body, find)
+        return predict_fast.read_predict(body, find) or predict.read_predict(body, find)
 
     def _predict(
         self, route: Route, request: Request, signature: Signature, tensors: Tensors, by_rows: bool
     ) -> Awaitable[Response]:
         servable: Servable = self._library.find(route.name, route.version, route.label)
-        write, headers = json_answers.predictions if by_rows else json_answers.columns, self._headers
+        write, headers = responses.predictions if by_rows else responses.columns, self._headers
         asked = ASKED in request.headers
 
         def answer(outputs: Outputs) -> Response:

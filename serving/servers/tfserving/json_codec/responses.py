@@ -1,21 +1,32 @@
-"""The bodies of REST answers, laid out as the genuine server's PrettyWriter lays them out.
+"""The bodies of REST answers: values as the genuine server's, floats as the shortest text that reads back the same.
 
-Source of the layout: `MakeJsonFromTensors` and its neighbours in util/json_tensor.cc of github.com/tensorflow/serving.
+Source of the structure: `MakeJsonFromTensors` and its neighbours in util/json_tensor.cc of
+github.com/tensorflow/serving. Large tensors are written in pieces, between which other threads run.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
+import orjson
 
-from serving.servers.tfserving.json_codec.writer import float_texts, quote, refuse_type
 from serving.servers.tfserving.model.signatures import KIND_OF
 from serving.servers.tfserving.status import invalid
 
-INDENT = "    "
-_AS_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
+PIECE_BYTES = 1 << 18
+"""What one call of the encoder writes at most, in bytes of the tensor."""
+NUMBERS = ("float", "double", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool")
+
+
+def error_body(message: str) -> bytes:
+    """The body of every REST error."""
+    return b'{"error": ' + _string(message) + b"}"
 
 
 def predictions(outputs: Mapping[str, np.ndarray]) -> bytes:
@@ -29,104 +40,87 @@ def predictions(outputs: Mapping[str, np.ndarray]) -> bytes:
         rows = len(array)
     if len(outputs) == 1:
         ((alias, array),) = outputs.items()
-        elements = _inline(_texts(alias, array, 2), array.shape[1:], rows)
-        if not elements:
-            return _encode('{\n    "predictions": []\n}')
-        return _encode('{\n    "predictions": [' + ", ".join(elements) + "\n    ]\n}")
-    return _encode('{\n    "predictions": ' + _object_rows(outputs, rows) + "\n}")
+        return b'{"predictions": ' + _tensor(alias, array) + b"}"
+    objects = (_object(dict(zip(outputs, row, strict=True))) for row in zip(*outputs.values(), strict=True))
+    return b'{"predictions": [' + b", ".join(objects) + b"]}"
 
 
 def columns(outputs: Mapping[str, np.ndarray]) -> bytes:
-    """The columnar format: each tensor whole, every element on a line of its own."""
+    """The columnar format: each tensor whole."""
     if len(outputs) == 1:
         ((alias, array),) = outputs.items()
-        return _encode('{\n    "outputs": ' + _block(alias, array, 1) + "\n}")
-    members = (f"{_quoted(alias)}: {_block(alias, array, 2)}" for alias, array in outputs.items())
-    return _encode('{\n    "outputs": {\n        ' + f",\n{INDENT * 2}".join(members) + "\n    }\n}")
+        return b'{"outputs": ' + _tensor(alias, array) + b"}"
+    return b'{"outputs": ' + _object(outputs) + b"}"
 
 
 def classifications(classes: np.ndarray | None, scores: np.ndarray | None, examples: int) -> bytes:
     """Per example a list of [label, score]; a missing label is empty, a missing score zero."""
     if not examples:
         raise invalid("Cannot convert empty ClassificationResults to JSON")
-    shape = next(array.shape for array in (classes, scores) if array is not None)
-    count = shape[0] * shape[1]
-    labels = ['""'] * count if classes is None else _texts("", classes, 0)
-    values = ["0.0"] * count if scores is None else float_texts(scores)
-    pairs = [f"[{label}, {value}]" for label, value in zip(labels, values, strict=True)]
-    return _encode('{\n    "results": [' + ", ".join(_inline(pairs, shape[1:], shape[0])) + "\n    ]\n}")
+    count = next(array.shape[1] for array in (classes, scores) if array is not None)
+    labels = repeat(b'""') if classes is None else (_string(label) for label in classes.ravel())
+    values = repeat(b"0.0") if scores is None else (_tensor("", score) for score in scores.ravel())
+    pairs = (b"[" + label + b", " + value + b"]" for label, value in zip(labels, values, strict=False))
+    rows = (b"[" + b", ".join([next(pairs) for _ in range(count)]) + b"]" for _ in range(examples))
+    return b'{"results": [' + b", ".join(rows) + b"]}"
 
 
 def regressions(values: np.ndarray) -> bytes:
     """One number per example."""
     if not values.size:
         raise invalid("Cannot convert empty RegressionResults to JSON")
-    return _encode('{\n    "results": [' + ", ".join(float_texts(values)) + "]\n}")
+    return b'{"results": ' + _tensor("", values) + b"}"
 
 
-def _object_rows(outputs: Mapping[str, np.ndarray], rows: int) -> str:
-    if not rows:
-        return "[]"
-    names = [_quoted(alias) for alias in outputs]
-    tables = [_inline(_texts(a, array, 3), array.shape[1:], rows) for a, array in outputs.items()]
-    objects = []
-    for row in zip(*tables, strict=True):
-        members = f",\n{INDENT * 3}".join(f"{name}: {value}" for name, value in zip(names, row, strict=True))
-        objects.append(f"\n{INDENT * 2}{{\n{INDENT * 3}{members}\n{INDENT * 2}}}")
-    return "[" + ",".join(objects) + f"\n{INDENT}]"
+def _object(outputs: Mapping[str, Any]) -> bytes:
+    members = (_string(alias) + b": " + _tensor(alias, value) for alias, value in outputs.items())
+    return b"{" + b", ".join(members) + b"}"
 
 
-def _inline(texts: Sequence[str], shape: Sequence[int], rows: int) -> Sequence[str]:
-    """The elements of `rows` tensors of `shape`, each as a list on one line."""
-    for index in range(len(shape) - 1, -1, -1):
-        size, groups = shape[index], rows
-        for outer in shape[:index]:
-            groups *= outer
-        texts = ["[" + ", ".join(texts[start * size : (start + 1) * size]) + "]" for start in range(groups)]
-    return texts
+def _tensor(alias: str, value: Any) -> bytes:
+    """Nested lists, or one element; raises Status for a type that the genuine server can't write."""
+    array = np.asarray(value, object if isinstance(value, bytes) else None)
+    kind = KIND_OF.get(array.dtype)
+    if kind is None or kind.name not in (*NUMBERS, "string"):
+        raise invalid(f"Failed to write JSON value for tensor type: {kind.name if kind else array.dtype}")
+    if array.ndim and array.nbytes > PIECE_BYTES:
+        return b"[" + b",".join(_pieces(alias, array)) + b"]"
+    if kind.name == "string":
+        return _strings(array, as_base64=alias.endswith("_bytes"))
+    text = orjson.dumps(np.ascontiguousarray(array) if array.ndim else array[()], option=orjson.OPT_SERIALIZE_NUMPY)
+    return _with_names(text, array) if array.dtype.kind == "f" and b"null" in text else text
 
 
-def _block(alias: str, array: np.ndarray, level: int) -> str:
-    """A tensor over many lines, below `level` open brackets."""
-    texts: Sequence[str] = _texts(alias, array, level + array.ndim)
+def _pieces(alias: str, array: np.ndarray) -> Iterator[bytes]:
+    """The elements of a large list, some at a time."""
+    size = max(1, PIECE_BYTES // max(1, array.nbytes // len(array)))
+    for start in range(0, len(array), size):
+        yield _tensor(alias, array[start : start + size])[1:-1] if size > 1 else _tensor(alias, array[start])
+
+
+def _with_names(text: bytes, array: np.ndarray) -> bytes:
+    """The text with NaN and Infinity, which are bare in the genuine server's JSON, where the encoder wrote null."""
+    names = (
+        b"NaN" if math.isnan(value) else b"Infinity" if value > 0 else b"-Infinity"
+        for value in array[~np.isfinite(array)].tolist()
+    )
+    parts = text.split(b"null")
+    return b"".join(chain.from_iterable(zip(parts, chain(names, (b"",)), strict=True)))
+
+
+def _strings(array: np.ndarray, *, as_base64: bool) -> bytes:
+    elements: Iterable[bytes] = array.ravel().tolist()
+    if as_base64:
+        texts = [b'{"b64": "' + base64.b64encode(element) + b'"}' for element in elements]
+    else:
+        texts = [_string(element) for element in elements]
     for index in range(array.ndim - 1, -1, -1):
-        size, groups = array.shape[index], 1
-        for outer in array.shape[:index]:
-            groups *= outer
-        indent, closing = f"\n{INDENT * (level + index + 1)}", f"\n{INDENT * (level + index)}]"
-        texts = [_lines(texts[start * size : (start + 1) * size], indent, closing) for start in range(groups)]
+        size, groups = array.shape[index], math.prod(array.shape[:index])
+        texts = [b"[" + b", ".join(texts[group * size : (group + 1) * size]) + b"]" for group in range(groups)]
     return texts[0]
 
 
-def _lines(elements: Sequence[str], indent: str, closing: str) -> str:
-    return "[" + indent + f",{indent}".join(elements) + closing if elements else "[]"
-
-
-def _texts(alias: str, array: np.ndarray, level: int) -> Sequence[str]:
-    """The JSON of every element; `level` is the number of brackets open around one."""
-    kind = KIND_OF.get(array.dtype)
-    if kind is not None and kind.name in ("float", "double"):
-        return float_texts(array)
-    if kind is not None and kind.name in _AS_INTEGERS:
-        return [str(value) for value in array.ravel().tolist()]
-    if kind is not None and kind.name == "bool":
-        return ["true" if value else "false" for value in array.ravel().tolist()]
-    if kind is not None and kind.name == "string":
-        values = array.ravel().tolist()
-        return list(_as_base64(values, level) if alias.endswith("_bytes") else map(_quoted, values))
-    raise refuse_type(kind.name if kind else str(array.dtype))
-
-
-def _as_base64(values: Iterable[bytes], level: int) -> Iterable[str]:
-    for value in values:
-        text = base64.b64encode(value).decode()
-        yield f'{{\n{INDENT * (level + 1)}"b64": "{text}"\n{INDENT * level}}}'
-
-
-def _quoted(text: str | bytes) -> str:
-    raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    return quote(raw).decode("utf-8", "surrogateescape")
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+def _string(text: str | bytes) -> bytes:
+    """A JSON string; bytes that are no UTF-8 go out as they are."""
+    decoded = text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
+    return json.dumps(decoded, ensure_ascii=False).encode("utf-8", "surrogateescape")

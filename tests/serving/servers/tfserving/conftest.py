@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-CONFORMANCE = Path(__file__).parent / "conformance"
-ODD = Path(__file__).parent / "models/odd"
+MODELS = Path(__file__).parent / "models"
 ROOT = Path(__file__).parents[4]
 START_TIMEOUT_S = 90
 
@@ -101,10 +100,10 @@ def models_config() -> str:
     """The configuration that the recordings were made with, and the odd model."""
     labels = "".join(f'version_labels {{ key: "{k}" value: {v} }} ' for k, v in (("stable", 123), ("canary", 124)))
     extra = {"two": f"model_version_policy {{ all {{}} }} {labels}"}
-    paths = [CONFORMANCE / "models" / name for name in ("half_plus_two", "two", "multi", "types", "cls")]
+    paths = [MODELS / name for name in ("half_plus_two", "two", "multi", "types", "cls", "odd")]
     rows = (
         f'config {{ name: "{path.name}" base_path: "{path}" model_platform: "tensorflow" {extra.get(path.name, "")} }}'
-        for path in (*paths, ODD)
+        for path in paths
     )
     return "model_config_list { " + " ".join(rows) + " }"
 

@@ -23,9 +23,10 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-FOLDER = Path(__file__).parent / "conformance"
-CASES = [json.loads(line) for line in (FOLDER / "tfserving_grpc.jsonl").read_text().splitlines()]
-MESSAGES = {
+MODELS = Path(__file__).parent / "models"
+RECORDED = Path(__file__).parents[4] / "serving/conformance/recorded/tfserving_grpc.jsonl"
+CASES = [json.loads(line) for line in RECORDED.read_text().splitlines()]
+TYPES = {
     "Predict": (predict_pb2.PredictRequest, predict_pb2.PredictResponse),
     "Classify": (classification_pb2.ClassificationRequest, classification_pb2.ClassificationResponse),
     "Regress": (regression_pb2.RegressionRequest, regression_pb2.RegressionResponse),
@@ -38,11 +39,11 @@ MESSAGES = {
     "HandleReloadConfigRequest": (model_management_pb2.ReloadConfigRequest, model_management_pb2.ReloadConfigResponse),
 }
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
-ALL = ("half_plus_two", "two", "multi", "types", "cls")
+ALL = ("half_plus_two", "two", "multi", "types", "cls", "odd")
 
 
 def call(channel: grpc.Channel, rpc: str, request: Any) -> tuple[str, str, Any]:
-    request_type, response_type = MESSAGES[rpc.rsplit("/", 1)[1]]
+    request_type, response_type = TYPES[rpc.rsplit("/", 1)[1]]
     method = channel.unary_unary(
         rpc, request_serializer=request_type.SerializeToString, response_deserializer=response_type.FromString
     )
@@ -65,7 +66,7 @@ def replay(channel: grpc.Channel, case: dict[str, Any]) -> dict[str, Any]:
     text = case.get("request_text", "")
     if text.endswith("..."):  # shortened in the recording
         text = f'model_spec {{ name: "{"n" * 4000}" }}'
-    request = text_format.Parse(text, MESSAGES[case["rpc"].rsplit("/", 1)[1]][0]())
+    request = text_format.Parse(text, TYPES[case["rpc"].rsplit("/", 1)[1]][0]())
     code, message, response = call(channel, case["rpc"], request)
     equal = response is None
     if response is not None and "response_text" in case:
@@ -84,7 +85,7 @@ def reload(channel: grpc.Channel, models: dict[str, str]) -> tuple[str, str, Any
 
 
 def main(port: str) -> None:
-    paths = {name: str(FOLDER / "models" / name) for name in ALL} | {"odd": str(FOLDER.parent / "models/odd")}
+    paths = {name: str(MODELS / name) for name in ALL}
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         for case in CASES:
             if not case["name"].startswith("grpc_reload"):

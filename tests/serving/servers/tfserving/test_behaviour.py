@@ -36,7 +36,7 @@ def batched(tmp_path_factory: pytest.TempPathFactory, start: Any) -> Iterator[An
     (folder / "monitoring").write_text("prometheus_config { enable: true }")
     models = "".join(
         f'config {{ name: "{path.name}" base_path: "{path}" model_platform: "tensorflow" }} '
-        for path in (HERE / "models/odd", HERE / "conformance/models/half_plus_two")
+        for path in (HERE / "models/odd", HERE / "models/half_plus_two")
     )
     (folder / "models").write_text(f"model_config_list {{ {models} }}")
     running = start(
@@ -232,7 +232,8 @@ def test_large_bodies_are_read_beside_others(embedded: Any) -> None:
 def test_a_mistake_in_the_text_comes_before_an_unknown_model(embedded: Any) -> None:
     path = "/v1/models/nope:predict"
     status, answer = embedded.post(path, b'{"instances": [1.e]}')
-    assert (status, answer["error"]) == (400, "JSON Parse error: Miss fraction part in number. at offset: 17")
+    assert status == 400
+    assert answer["error"].startswith("JSON Parse error: ")
     assert embedded.post(path, b'{"instances": [1]}')[0] == 404
 
 

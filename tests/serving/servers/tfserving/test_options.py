@@ -18,9 +18,8 @@ import pytest
 
 from serving.protos import message
 
-CONFORMANCE = Path(__file__).parent / "conformance"
 PREDICT = "/v1/models/half_plus_two:predict"
-BASE = f"--model_base_path={CONFORMANCE / 'models/half_plus_two'}"
+BASE = f"--model_base_path={Path(__file__).parent / 'models/half_plus_two'}"
 CALL = "/tensorflow.serving.PredictionService/Predict"
 SPLIT = re.compile(r'queue;dur=[0-9.]+, compute;dur=[0-9.]+, batch;desc="([0-9]+)"')
 OPENSSL = shutil.which("openssl")

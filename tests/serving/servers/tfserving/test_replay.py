@@ -1,4 +1,4 @@
-"""Every recorded exchange with the genuine server, replayed; conformance/README.md says how to compare."""
+"""Every recorded exchange with the genuine server, replayed as serving/conformance/recorded/README.md says."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parent / "conformance"
+from serving.conformance.cases import tfserving_recorded as recorded
+
+FOLDER = Path(recorded.__file__).parents[1] / "recorded"
 REST = [json.loads(line) for line in (FOLDER / "tfserving_rest.jsonl").read_text().splitlines()]
 GRPC = [json.loads(line) for line in (FOLDER / "tfserving_grpc.jsonl").read_text().splitlines()]
 KERNEL = re.compile(r"\{\{node|goo\.gle/debug|Incompatible shapes|assertion failed")
@@ -29,14 +30,12 @@ def request_bytes(case: dict[str, Any]) -> bytes:
     return f"{case['method']} {case['path']} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
-def as_values(value: Any) -> Any:
-    """JSON with its floats as float32, so that equal means equal as the model's."""
-    if isinstance(value, dict):
-        return {key: as_values(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [as_values(item) for item in value]
-    with np.errstate(over="ignore"):
-        return str(np.float32(value)) if isinstance(value, float) else value
+def error_text(text: str) -> str:
+    """An error text without a kernel's words, a parser's words, and the layout of a value that it shows."""
+    if text.startswith("JSON Parse error: ") and "empty" not in text:
+        return "JSON Parse error: "
+    text = re.sub(r"JSON Value: .* Type:", "JSON Value: Type:", KERNEL.split(text)[0], flags=re.DOTALL)
+    return re.sub(r"\s+", "", text)[:200]
 
 
 def recorded_body(case: dict[str, Any]) -> bytes:
@@ -49,32 +48,16 @@ def recorded_body(case: dict[str, Any]) -> bytes:
 @pytest.mark.parametrize("case", REST, ids=[case["name"] for case in REST])
 def test_rest_answers_as_recorded(embedded: Any, case: dict[str, Any]) -> None:
     response, body = embedded.exchange(request_bytes(case))
-    if case["level"] == "quirk":
-        assert response.status < 500 or response.status == 501
-        return
     assert response.status == case["status"]
+    if case["level"] == "quirk":  # a body not worth copying, or none
+        assert response.getheader("Content-Length") == str(len(body)) or case["method"] == "HEAD"
+        return
     assert response.getheader("Content-Type") == case["content_type"]
     got, wanted = json.loads(body), json.loads(recorded_body(case))
     if "error" in wanted:
-        assert KERNEL.split(got["error"])[0] == KERNEL.split(wanted["error"])[0]
+        assert error_text(got["error"]) == error_text(wanted["error"])
     else:
-        assert as_values(got) == as_values(wanted)
-
-
-SAME_BYTES = [
-    case
-    for case in REST
-    if case["level"] != "quirk" and "metadata" not in case["name"] and "key order" not in case.get("note", "")
-]
-
-
-@pytest.mark.parametrize("case", SAME_BYTES, ids=[case["name"] for case in SAME_BYTES])
-def test_rest_answers_byte_for_byte(embedded: Any, case: dict[str, Any]) -> None:
-    _, body = embedded.exchange(request_bytes(case))
-    wanted = recorded_body(case)
-    if KERNEL.search(wanted.decode(errors="replace")) or case["name"] in ("float64_format", "err_matmul_shape"):
-        return  # a kernel's words, the last digit of RapidJSON's doubles, the order of a map
-    assert body == wanted
+        assert recorded.same_value(got, wanted)
 
 
 @pytest.fixture(scope="session")

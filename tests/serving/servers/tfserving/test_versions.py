@@ -14,8 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CONFORMANCE = Path(__file__).parent / "conformance"
-ONE = CONFORMANCE / "models/half_plus_two/00000123"
+ONE = Path(__file__).parent / "models/half_plus_two/00000123"
 PREDICT = "/v1/models/m:predict"
 
 

@@ -1,29 +1,27 @@
-"""The exact way from a JSON request to tensors: every check and message of the genuine server, in its order.
+"""From any JSON request to tensors: every check and message of the genuine server, in its order.
 
 Source of the behaviour: `FillPredictRequestFromJson` in util/json_tensor.cc of github.com/tensorflow/serving.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from serving.servers.tfserving.json_codec.reader import JsonObject, read_object
-from serving.servers.tfserving.json_codec.writer import dump
+from serving.servers.tfserving.json_codec.reader import read_object
+from serving.servers.tfserving.json_codec.value import decode_base64, dump, is_base64, to_bytes, type_name
 from serving.servers.tfserving.model.signatures import DEFAULT, Kind, Port, Signature
 from serving.servers.tfserving.status import Status, invalid
 
 MAX_RANK = 64
 """NumPy's limit; the genuine server's is 254, with the same message."""
 SMALLEST = {4: np.float32(1.17549435e-38), 8: np.float64(2.2250738585072014e-308)}
-_BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}\Z")
-_TYPE_NAMES = {type(None): "Null", JsonObject: "Object", list: "Array", bytes: "String", int: "Number", float: "Number"}
+"""The smallest normal number by item size: the genuine server's REST threads flush what is below to zero."""
+PIECE = 1 << 16
+"""Elements that are copied at a time; other threads run in between."""
 
 Request = tuple[Signature, dict[str, np.ndarray], bool]
 """The signature, the tensors by alias, and whether the request was in the row format."""
@@ -35,60 +33,28 @@ def read_predict(body: bytes, find: Callable[[str], Signature]) -> Request:
     signature = find(signature_name(document))
     if not signature.inputs:
         raise invalid(f"Failed to get input map for signature: {signature.name or 'DEFAULT'}")
-    if document.has(b"instances"):
-        if document.has(b"inputs"):
+    if "instances" in document:
+        if "inputs" in document:
             expected = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
             raise invalid(f"JSON Value: {dump(document)} {expected}")
-        rows = document.find(b"instances")
+        rows = document["instances"]
         if type(rows) is not list:
             raise invalid(f"JSON Value: {dump(document)} Expecting 'instances' to be an list/array")
         if not rows:
             raise invalid(f"JSON Value: {dump(document)} No values in 'instances' array")
         return signature, _from_rows(rows, signature), True
-    if document.has(b"inputs"):
-        return signature, _from_columns(document.find(b"inputs"), signature), False
+    if "inputs" in document:
+        return signature, _from_columns(document["inputs"], signature), False
     raise invalid("Missing 'inputs' or 'instances' key")
 
 
-def signature_name(document: JsonObject) -> str:
+def signature_name(document: dict[str, Any]) -> str:
     """The signature that a request names, or the default."""
-    if not document.has(b"signature_name"):
-        return DEFAULT
-    name = document.find(b"signature_name")
-    if not isinstance(name, bytes):
+    name = document.get("signature_name", DEFAULT)
+    if not isinstance(name, str):
         expected = "not formatted correctly. 'signature_name' key must be a string value."
         raise invalid(f"JSON Value: {dump(document)} {expected}")
-    return name.decode("utf-8", "surrogateescape") or DEFAULT
-
-
-def type_name(value: Any) -> str:
-    """RapidJSON's name of a value's type."""
-    return str(value) if isinstance(value, bool) else _TYPE_NAMES[type(value)]
-
-
-def is_base64(value: Any) -> bool:
-    """Whether a value is `{"b64": "<text>"}` and nothing else."""
-    if not isinstance(value, JsonObject) or len(value) != 1:
-        return False
-    name, text = value[0]
-    return name == b"b64" and isinstance(text, bytes)
-
-
-def decode_base64(value: JsonObject) -> bytes:
-    """The bytes of a `{"b64": …}`: standard alphabet, blanks are skipped, padding may be left out."""
-    text = value[0][1].translate(None, b" \t\n\v\f\r")
-    stripped = text.rstrip(b"=")
-    try:
-        if not _BASE64.match(text) or (len(text) != len(stripped) and len(text) % 4):
-            raise invalid("Unable to base64 decode")
-        return base64.b64decode(stripped + b"=" * (-len(stripped) % 4))
-    except binascii.Error:
-        raise invalid("Unable to base64 decode") from None
-
-
-def name_of(key: bytes) -> str:
-    """A member's name as the genuine server takes it: a C string."""
-    return key.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return name or DEFAULT
 
 
 # the row format
@@ -118,18 +84,18 @@ class _Column:
 
 def _from_rows(rows: list[Any], signature: Signature) -> dict[str, np.ndarray]:
     ports = signature.inputs
-    if not isinstance(rows[0], JsonObject) and len(ports) > 1:
+    if not isinstance(rows[0], dict) and len(ports) > 1:
         expected = "expecting list of objects as multiple input tensors required as per tensorinfo_map"
         raise invalid(f"instances is a plain list, but {expected}")
     columns: dict[str, _Column] = {}
-    if isinstance(rows[0], JsonObject) and not is_base64(rows[0]):
+    if isinstance(rows[0], dict) and not is_base64(rows[0]):
         for index, row in enumerate(rows):
             _add_object(index, row, ports, columns)
     else:
         alias = next(iter(ports))
         column = columns[alias] = _Column(ports[alias])
         for index, row in enumerate(rows):
-            if isinstance(row, JsonObject) and not is_base64(row):
+            if isinstance(row, dict) and not is_base64(row):
                 raise invalid(f"Expecting value/list but got object at item {index} of input list")
             try:
                 column.add(row)
@@ -142,12 +108,9 @@ def _from_rows(rows: list[Any], signature: Signature) -> dict[str, np.ndarray]:
 
 
 def _add_object(index: int, row: Any, ports: dict[str, Port], columns: dict[str, _Column]) -> None:
-    if not isinstance(row, JsonObject) or is_base64(row):
+    if not isinstance(row, dict) or is_base64(row):
         raise invalid(f"Expecting object but got list at item {index} of input list")
-    names = set()
-    for key, value in row:
-        name = name_of(key)
-        names.add(name)
+    for name, value in row.items():
         try:
             if name not in ports:
                 raise invalid(f"JSON object: does not have named input: {name}")
@@ -157,7 +120,7 @@ def _add_object(index: int, row: Any, ports: dict[str, Port], columns: dict[str,
         except Status as error:
             where = f"Failed to process element: {index} key: {name} of 'instances' list."
             raise invalid(f"{where} Error: {error}") from None
-    if names != set(ports):
+    if row.keys() != ports.keys():
         where = f"Failed to process element: {index} of 'instances' list."
         raise invalid(f"{where} JSON object: {dump(row)} keys must be equal to: {','.join(ports)}")
 
@@ -167,17 +130,16 @@ def _add_object(index: int, row: Any, ports: dict[str, Port], columns: dict[str,
 
 def _from_columns(value: Any, signature: Signature) -> dict[str, np.ndarray]:
     ports = signature.inputs
-    if not isinstance(value, JsonObject) or is_base64(value):
+    if not isinstance(value, dict) or is_base64(value):
         if len(ports) > 1:
             expected = "expecting an object as multiple input tensors required as per tensorinfo_map"
             raise invalid(f"inputs is a plain value/list, but {expected}")
         return {alias: _tensor(value, port) for alias, port in ports.items()}
     tensors = {}
     for alias, port in ports.items():
-        key = alias.encode("utf-8", "surrogateescape")
-        if not value.has(key):
+        if alias not in value:
             raise invalid(f"Missing named input: {alias} in 'inputs' object.")
-        tensors[alias] = _tensor(value.find(key), port)
+        tensors[alias] = _tensor(value[alias], port)
     return tensors
 
 
@@ -230,7 +192,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 def _element(value: Any, kind: Kind | None) -> Any:
     name = kind.name if kind else "invalid"
     kind_json = kind.json if kind else None
-    if isinstance(value, JsonObject):
+    if isinstance(value, dict):
         if name == "string":
             if not is_base64(value):
                 raise invalid(f"JSON Value: {dump(value)} not formatted correctly for base64 data")
@@ -241,12 +203,12 @@ def _element(value: Any, kind: Kind | None) -> Any:
     elif kind_json is not None:
         fits = type(value) is int and kind_json[0] <= value <= kind_json[1]
     elif name in ("bool", "string"):
-        fits = type(value) is (bool if name == "bool" else bytes)
+        fits = type(value) is (bool if name == "bool" else str)
     else:
         raise Status("UNIMPLEMENTED", f"Conversion of JSON Value: {dump(value)} to type: {name}")
     if not fits:
         raise invalid(f"JSON Value: {dump(value)} Type: {type_name(value)} is not of expected type: {name}")
-    return value
+    return to_bytes(value) if name == "string" else value
 
 
 def _array(values: list[Any], shape: tuple[int, ...], port: Port) -> np.ndarray:
@@ -258,24 +220,21 @@ def _array(values: list[Any], shape: tuple[int, ...], port: Port) -> np.ndarray:
 
 def to_array(values: list[Any], kind: Kind) -> np.ndarray:
     """Checked JSON values as a flat array: integers wrap to the type, denormals become zero, strings stay objects."""
-    if kind.name == "string":
-        array = np.empty(len(values), object)
-        array[:] = values
+    wide: Any = np.float64 if kind.json is None else np.uint64 if kind.name == "uint64" else np.int64
+    array = np.empty(len(values), kind.dtype if kind.name in ("string", "bool") else wide)
+    for start in range(0, len(values), PIECE):
+        array[start : start + PIECE] = values[start : start + PIECE]
+    if array.dtype == kind.dtype and kind.name != "double":
         return array
-    if kind.json is not None:
-        wide = np.uint64 if kind.name == "uint64" else np.int64
-        return np.array(values, wide).astype(kind.dtype)
-    if kind.name == "bool":
-        return np.array(values, np.bool_)
-    return flush(np.array(values, np.float64), kind)
+    return flush(array, kind) if kind.json is None else array.astype(kind.dtype)
 
 
 def flush(doubles: np.ndarray, kind: Kind) -> np.ndarray:
     """Doubles as the kind's type, what is below its smallest normal number as a zero with its sign."""
     with np.errstate(over="ignore", under="ignore"):
         array = doubles.astype(kind.dtype)
-        zero = np.copysign(kind.dtype.type(0), array)
-        return np.where(np.abs(array) < SMALLEST[kind.dtype.itemsize], zero, array)
+        np.multiply(array, 0, out=array, where=np.abs(array) < SMALLEST[kind.dtype.itemsize])
+    return array
 
 
 def _show(shape: tuple[int, ...]) -> str:
