@@ -27,7 +27,6 @@ NOT_RENAMED_YET = {  # an entry goes with its rename; none is left in a release
     "loadtest/bench/fast_http_loop.py",
     "loadtest/bench/faults.py",
     "serving/hosting/adaptive_wait.py",
-    "serving/servers/tfserving/json_codec/numbers.py",
     "tests/loadtest/generator/test_generator.py",
     "tests/serving/hosting/test_batcher.py",
     "tests/serving/oip/test_tritonclient.py",
