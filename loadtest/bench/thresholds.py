@@ -1,4 +1,4 @@
-"""The bars of the servers' benchmark: ratios of rows of one run, round by round, each with what it has to reach.
+"""The thresholds of the servers' benchmark: ratios of rows of one run, round by round, each with what it must reach.
 
 Pure functions over the rows; nothing is measured here.
 """
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadtest.bench.run import Point
+from loadtest.bench.measure import CHANGING, CONSTANT, Point
 from loadtest.bench.systems import IDLE_CONNECTIONS, VERSIONS
 
 GENUINE_REQUESTS_PER_S = {"default": 3296, "best": 6390}
 """TensorFlow Serving 2.20.0, JSON REST, 32 connections, one core for it and one for wrk, this network: with its default
-flags, and with batching (32, 0 µs) and 64 REST threads. Recorded on a machine where the yardstick took as long as:"""
+flags, and with batching (32, 0 µs) and 64 REST threads. In-process TensorFlow took as long there as:"""
 GENUINE_BATCH_32_US = 1054.0
 """In-process TensorFlow, a batch of 32, on the same machine and core."""
 OURS = (
@@ -26,7 +26,7 @@ OURS = (
 )
 PEERS = ("litserve", "mlserver", "bentoml")
 Key = tuple[str, str]
-"""Contender and payload."""
+"""System and payload."""
 RATE, P50, P99, CPU, RSS = "requests_per_s", "p50_ms", "p99_ms", "server_cpu_us_per_request", "rss_bytes"
 
 
@@ -34,12 +34,28 @@ class Rounds:
     """The rows of a result by what they are about, figures by round; raises LookupError for what was not measured."""
 
     def __init__(self, rows: Iterable[Mapping[str, Any]], in_process: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._rows = {Point(r["name"], r["payload"], r["connections"], r["generator"]): r for r in rows}
+        self._rows = {
+            Point(row["name"], row["payload"], row["connections"], row["generator"], row["traffic"]): row
+            for row in rows
+        }
         self._in_process = {(r["artifact"], r["batch_size"]): r for r in in_process}
 
-    def of(self, figure: str, name: str, payload: str, connections: int = 32, generator: str = "own") -> list[float]:
+    def of(
+        self,
+        figure: str,
+        name: str,
+        payload: str,
+        connections: int = 32,
+        generator: str = "own",
+        traffic: str = CONSTANT,
+    ) -> list[float]:
         """One figure of one row, by round."""
-        return [one[figure] for one in self._rows[Point(name, payload, connections, generator)]["rounds"]]
+        rounds = self._rows[Point(name, payload, connections, generator, traffic)]["rounds"]
+        return [figures[figure] for figures in rounds]
+
+    def changing_keys(self) -> list[Key]:
+        """Every system and payload that was measured with changing requests."""
+        return list(dict.fromkeys((p.name, p.payload) for p in self._rows if p.traffic == CHANGING))
 
     def batch_us(self, artifact: str, size: int) -> list[float]:
         """Microseconds of one run of the runtime alone, by round."""
@@ -47,18 +63,18 @@ class Rounds:
 
     def wrong_answers(self) -> float:
         """Wrong answers of all rows whose answers were looked into; none measured is an error too."""
-        found = [row["wrong_answers"] for row in self._rows.values() if row["wrong_answers"] is not None]
-        if not found:
+        counts = [row["wrong_answers"] for row in self._rows.values() if row["wrong_answers"] is not None]
+        if not counts:
             raise LookupError
-        return float(sum(found))
+        return float(sum(counts))
 
 
 @dataclass(frozen=True)
-class Bar:
-    """One demand: `found` gives a value for each round; their median is held against `bound`."""
+class Threshold:
+    """One demand: `values` gives a value for each round; their median is held against `bound`."""
 
     name: str
-    found: Callable[[Rounds], list[float]]
+    values: Callable[[Rounds], list[float]]
     bound: float | None = None
     """None: stated without a demand."""
     at_most: bool = False
@@ -68,52 +84,56 @@ class Bar:
 def ratio(
     figure: str, above: Key, below: Key, connections: int = 32, generator: str = "own"
 ) -> Callable[[Rounds], list[float]]:
-    """A figure of (contender, payload) divided by another's in the same round."""
+    """A figure of (system, payload) divided by another's in the same round."""
 
-    def found(rounds: Rounds) -> list[float]:
+    def values(rounds: Rounds) -> list[float]:
         tops = rounds.of(figure, *above, connections, generator)
         bottoms = rounds.of(figure, *below, connections, generator)
         return [top / bottom for top, bottom in zip(tops, bottoms, strict=True)]
 
-    return found
+    return values
 
 
-def bars(generators: Iterable[str] = ("own", "wrk")) -> list[Bar]:
+def thresholds(generators: Iterable[str] = ("own", "wrk")) -> list[Threshold]:
     """All of them, in the order of the table."""
-    found: list[Bar] = [Bar("wrong answers, all rows", lambda r: [r.wrong_answers()], 0, at_most=True)]
+    rows = [Threshold("wrong answers, all rows", lambda r: [r.wrong_answers()], 0, at_most=True)]
     for generator in generators:
         by = f" ({generator})"
-        found += [
+        rows += [
             _rate("ours, binary / ceiling" + by, ("ours", "binary"), ("ceiling", "binary"), 0.8, generator),
             _rate("ours, JSON / ceiling" + by, ("ours", "json"), ("ceiling", "json"), None, generator),
             _rate("ours, JSON / binary" + by, ("ours", "json"), ("ours", "binary"), 0.5, generator),
             _rate("2 workers / 1" + by, ("ours-2-workers", "binary"), ("ours-1-worker", "binary"), 1.7, generator),
         ]
         for name, setting in (("tfserving", "default"), ("tfserving-batching", "best")):
-            label = f"{name}, JSON / genuine server's {setting}, scaled by the yardstick" + by
-            found.append(Bar(label, _against_genuine(name, setting, generator), 1.0))
-    found += [
-        Bar("ours, JSON / best of LitServe, MLServer, BentoML", _best_peer, 5.0),
+            label = f"{name}, JSON / genuine server's {setting}, scaled by in-process" + by
+            rows.append(Threshold(label, _against_genuine(name, setting, generator), 1.0))
+    rows += [
+        Threshold("ours, JSON / best of LitServe, MLServer, BentoML", _best_peer, 5.0),
         _rate("ours, gRPC / bare grpc.aio echo", ("ours", "grpc"), ("grpc-echo", "grpc"), 0.6),
+        _rate("ours, gRPC / bare grpclib echo", ("ours", "grpc"), ("grpclib-echo", "grpc"), None),
+        _rate("ours, gRPC / grpclib with the model", ("ours", "grpc"), ("grpclib", "grpc"), None),
         *(
-            Bar(f"one connection, {p}: p50 / ceiling's", ratio(P50, ("ours", p), ("ceiling", p), 1), 1.3, at_most=True)
+            Threshold(
+                f"one connection, {p}: p50 / ceiling's", ratio(P50, ("ours", p), ("ceiling", p), 1), 1.3, at_most=True
+            )
             for p in ("binary", "json")
         ),
         *(_steady(name, payload) for name, payloads in OURS for payload in payloads),
     ]
-    return found + _costs()
+    return rows + _costs()
 
 
-def _rate(name: str, above: Key, below: Key, bound: float | None, generator: str = "own") -> Bar:
-    return Bar(f"{name}", ratio(RATE, above, below, generator=generator), bound)
+def _rate(name: str, above: Key, below: Key, bound: float | None, generator: str = "own") -> Threshold:
+    return Threshold(f"{name}", ratio(RATE, above, below, generator=generator), bound)
 
 
-def _steady(name: str, payload: str) -> Bar:
-    def found(rounds: Rounds) -> list[float]:
+def _steady(name: str, payload: str) -> Threshold:
+    def values(rounds: Rounds) -> list[float]:
         pairs = zip(rounds.of(P99, name, payload), rounds.of(P50, name, payload), strict=True)
         return [p99 / p50 for p99, p50 in pairs]
 
-    return Bar(f"{name}, {payload}: p99 / p50", found, 2.5, at_most=True)
+    return Threshold(f"{name}, {payload}: p99 / p50", values, 2.5, at_most=True)
 
 
 def _best_peer(rounds: Rounds) -> list[float]:
@@ -122,16 +142,16 @@ def _best_peer(rounds: Rounds) -> list[float]:
 
 
 def _against_genuine(name: str, setting: str, generator: str) -> Callable[[Rounds], list[float]]:
-    def found(rounds: Rounds) -> list[float]:
+    def values(rounds: Rounds) -> list[float]:
         rates = rounds.of(RATE, name, "json", generator=generator)
-        yardstick_us = rounds.batch_us("tensorflow-savedmodel", 32)
-        genuine = [GENUINE_REQUESTS_PER_S[setting] * GENUINE_BATCH_32_US / us for us in yardstick_us]
+        in_process_us = rounds.batch_us("tensorflow-savedmodel", 32)
+        genuine = [GENUINE_REQUESTS_PER_S[setting] * GENUINE_BATCH_32_US / us for us in in_process_us]
         return [ours / theirs for ours, theirs in zip(rates, genuine, strict=True)]
 
-    return found
+    return values
 
 
-def _costs() -> list[Bar]:
+def _costs() -> list[Threshold]:
     """What a worker, a version and an idle connection cost; processor time shows it apart from the load's share."""
     one = ("ours-1-worker", "binary")
     versions, idle = (f"ours-{VERSIONS}-versions", "binary"), (f"ours-{IDLE_CONNECTIONS}-idle", "binary")
@@ -142,37 +162,43 @@ def _costs() -> list[Bar]:
         ]
 
     return [
-        Bar("2 workers / 1: processor time per request", ratio(CPU, ("ours-2-workers", "binary"), one)),
-        Bar(f"{VERSIONS} versions / 1: requests/s of one", ratio(RATE, versions, one), 0.95),
-        Bar("a version more: resident memory", more_bytes(versions, VERSIONS - 1), unit="KiB"),
-        Bar(f"{IDLE_CONNECTIONS:,} idle connections / none: requests/s", ratio(RATE, idle, one), 0.95),
-        Bar("an idle connection: resident memory", more_bytes(idle, IDLE_CONNECTIONS), unit="KiB"),
+        Threshold("2 workers / 1: processor time per request", ratio(CPU, ("ours-2-workers", "binary"), one)),
+        Threshold(f"{VERSIONS} versions / 1: requests/s of one", ratio(RATE, versions, one), 0.95),
+        Threshold("a version more: resident memory", more_bytes(versions, VERSIONS - 1), unit="KiB"),
+        Threshold(f"{IDLE_CONNECTIONS:,} idle connections / none: requests/s", ratio(RATE, idle, one), 0.95),
+        Threshold("an idle connection: resident memory", more_bytes(idle, IDLE_CONNECTIONS), unit="KiB"),
     ]
 
 
 def judge(rows: Iterable[Mapping[str, Any]], in_process: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Every bar with what was found: the median over the rounds, their range, and whether it is met.
+    """Every threshold with what was measured: the median over the rounds, their range, and whether it is met.
 
-    `found` and `met` are None where a row that a bar needs was not measured.
+    `median` and `met` are None where a row that a threshold needs was not measured. Then, without a bound, what every
+    system gives under changing requests of what it gives under constant ones.
     """
     rows = list(rows)
     rounds = Rounds(rows, in_process)
-    wrk = any(row["generator"] == "wrk" for row in rows)
-    return [_judged(bar, rounds) for bar in bars(("own", "wrk") if wrk else ("own",))]
+    generators = ("own", "wrk") if any(row["generator"] == "wrk" for row in rows) else ("own",)
+    demands = thresholds(generators) + [_changing(*key) for key in rounds.changing_keys()]
+    return [_judged(threshold, rounds) for threshold in demands]
 
 
-def _judged(bar: Bar, rounds: Rounds) -> dict[str, Any]:
-    judged: dict[str, Any] = {"name": bar.name, "bound": bar.bound, "at_most": bar.at_most, "unit": bar.unit}
+def _changing(name: str, payload: str) -> Threshold:
+    def values(rounds: Rounds) -> list[float]:
+        changing, constant = (rounds.of(RATE, name, payload, traffic=traffic) for traffic in (CHANGING, CONSTANT))
+        return [above / below for above, below in zip(changing, constant, strict=True)]
+
+    return Threshold(f"{name}, {payload}: changing requests / constant", values)
+
+
+def _judged(threshold: Threshold, rounds: Rounds) -> dict[str, Any]:
+    bound, at_most = threshold.bound, threshold.at_most
+    judged = {"name": threshold.name, "bound": bound, "at_most": at_most, "unit": threshold.unit}
     try:
-        values = bar.found(rounds)
+        values = threshold.values(rounds)
     except LookupError:
-        return {**judged, "found": None, "lowest": None, "highest": None, "met": None}
-    found = statistics.median(values)
-    met = None if bar.bound is None else (found <= bar.bound if bar.at_most else found >= bar.bound)
-    return {
-        **judged,
-        "found": round(found, 3),
-        "lowest": round(min(values), 3),
-        "highest": round(max(values), 3),
-        "met": met,
-    }
+        return {**judged, "median": None, "lowest": None, "highest": None, "met": None}
+    median = statistics.median(values)
+    met = None if bound is None else (median <= bound if at_most else median >= bound)
+    lowest, highest = round(min(values), 3), round(max(values), 3)
+    return {**judged, "median": round(median, 3), "lowest": lowest, "highest": highest, "met": met}

@@ -16,19 +16,19 @@ import orjson
 
 from contract import Tolerance
 from export.parity import row_differences
-from loadtest.client import changing
+from loadtest.client.changing import ID_HEADERS, REQUEST_ID, TRACE, TRACE_HEADERS, Place
 from loadtest.client.target import Check, Target, assemble_changing
 from serving.server import Call, Endpoint
 
 NOISE = np.float32(0.00012345)
 """An element of a sample that is written anew for each send, so that no two bodies are alike: about 1e-4, which no
 answer shows."""
-PLACES: Mapping[bytes, Callable[[int], bytes]] = {
-    changing.TRACE_PLACE: changing.trace_bytes,
-    changing.ID_PLACE: changing.id_bytes,
-    b"0.00012345": lambda number: b"0.0001%04d" % (number % 10_000),
-    NOISE.tobytes(): lambda number: (number % 65_536).to_bytes(2, "little") + NOISE.tobytes()[2:],
-}
+PLACES = (
+    TRACE,
+    REQUEST_ID,
+    Place("digits", b"0.00012345", lambda number: b"0.0001%04d" % (number % 10_000)),
+    Place("bytes", NOISE.tobytes(), lambda number: (number % 65_536).to_bytes(2, "little") + NOISE.tobytes()[2:]),
+)
 """What differs from send to send: two headers, and NOISE as JSON text or as bytes."""
 
 
@@ -64,12 +64,13 @@ class PreparedRequests:
 
     def target(self, endpoint: Endpoint) -> Target:
         """What the load generator sends to `endpoint`, and how it checks the answers."""
-        calls = self.calls
-        if self.changing:
-            fields = changing.headers(request_ids=True)
-            calls = [replace(call, headers={**call.headers, **fields}) for call in calls]
-        places = PLACES if self.changing else {}
-        return assemble_changing(endpoint, calls, self.checks(), "", 1, places)
+        return assemble_changing(endpoint, self.sends(), self.checks(), "", 1, PLACES if self.changing else ())
+
+    def sends(self) -> list[Call]:
+        """The calls with the headers that they are sent with."""
+        if not self.changing:
+            return self.calls
+        return [replace(call, headers={**call.headers, **TRACE_HEADERS, **ID_HEADERS}) for call in self.calls]
 
     def checks(self) -> list[Check]:
         """One for each call."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from contract import MODEL_REPOSITORY, Manifest, StageError
-from loadtest.client import changing
+from loadtest.client.changing import TRACE, TRACE_HEADERS, ChangingRequests, Place
 from loadtest.client.grpc import GrpcConnection
 from loadtest.client.http1 import Http1Connection, Opener
 from loadtest.client.requests import Answer, grpc_request, http1_request
@@ -135,9 +135,8 @@ def build_target(endpoint: Endpoint, repository: Path = MODEL_REPOSITORY, batch:
 
 def assemble(endpoint: Endpoint, calls: list[Call], checks: list[Check], samples_sha256: str, batch: int = 1) -> Target:
     """A target from encoded calls and their checks; every send carries a `traceparent` of its own."""
-    traced = [replace(call, headers={**call.headers, **changing.headers()}) for call in calls]
-    places = {changing.TRACE_PLACE: changing.trace_bytes}
-    return assemble_changing(endpoint, traced, checks, samples_sha256, batch, places)
+    traced = [replace(call, headers={**call.headers, **TRACE_HEADERS}) for call in calls]
+    return assemble_changing(endpoint, traced, checks, samples_sha256, batch, [TRACE])
 
 
 def assemble_changing(
@@ -146,7 +145,7 @@ def assemble_changing(
     checks: list[Check],
     samples_sha256: str,
     batch: int,
-    places: Mapping[bytes, Callable[[int], bytes]],
+    places: Sequence[Place],
 ) -> Target:
     """A target whose requests differ from send to send in `places`, and in nothing where there are none."""
     if endpoint.protocol == "grpc":
@@ -156,5 +155,5 @@ def assemble_changing(
         requests = [http1_request(call.path, call.headers, call.body, endpoint.address) for call in calls]
         sizes = [len(request) for request in requests]
     bodies, total = sum(len(call.body) for call in calls) / len(calls), sum(sizes) / len(sizes)
-    sends = changing.ChangingRequests(requests, places) if places else requests
+    sends = ChangingRequests(requests, places) if places else requests
     return Target(endpoint, sends, checks, bodies, total, samples_sha256, batch)

@@ -11,15 +11,16 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
 from contract import StageError
-from serving.server import Call, Launch, Server
+from serving.server import Call, Launch
 
 POLL_S = 0.02
 STOP_TIMEOUT_S = 15.0
@@ -89,9 +90,31 @@ def start(launch: Launch, *, log: Path, cpus: Collection[int] | None = None) -> 
     return Running(process, log, started_s)
 
 
+class ReadinessProbe(Protocol):
+    """What waiting for a program needs to know of it; every `Server` has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ports(self) -> Iterable[str]: ...
+    @property
+    def protocols(self) -> Mapping[str, str]: ...
+    @property
+    def ready_port(self) -> str: ...
+
+    def live_call(self) -> Call:
+        """The GET that is answered as soon as HTTP is served."""
+
+    def ready_call(self, artifact: str, /) -> Call:
+        """The GET that tells whether `artifact` answers."""
+
+    def is_ready(self, status: int, body: bytes) -> bool:
+        """Whether the answer to `ready_call` says so."""
+
+
 def wait_ready(
     running: Running,
-    server: Server,
+    server: ReadinessProbe,
     artifacts: Collection[str],
     ports: Mapping[str, int],
     timeout_s: float = 120.0,
@@ -137,7 +160,7 @@ def check_ports_free(server: str, ports: Mapping[str, int]) -> None:
                 raise StageError(f"{server}: port {port} ({name}) is taken by {_owner(port)}: {mend}") from None
 
 
-def free_ports(server: Server) -> dict[str, int]:
+def free_ports(server: ReadinessProbe) -> dict[str, int]:
     """A free port for each port name of `server`, chosen by the kernel."""
     sockets = {name: socket.socket() for name in server.ports}
     try:
@@ -173,7 +196,7 @@ def _get(port: int, call: Call) -> tuple[int, bytes] | None:
         connection.close()
 
 
-def _wait_listening(port: int, running: Running, server: Server, timeout_s: float) -> None:
+def _wait_listening(port: int, running: Running, server: ReadinessProbe, timeout_s: float) -> None:
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -5,7 +5,6 @@ python -m loadtest.bench.systems_under_test.asgi_ceiling <port> <version folder>
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,7 @@ from typing import Any
 import numpy as np
 import uvicorn
 
-from loadtest.bench.systems_under_test.ceiling import Runner
-
-
-class Reply:
-    """Where the runner leaves an answer."""
-
-    def __init__(self) -> None:
-        self.row: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
-
-    def answer(self, row: np.ndarray, binary: bool) -> None:
-        self.row.set_result(row)
+from loadtest.bench.systems_under_test.ceiling import Reply, Runner
 
 
 def application(runner: Runner) -> Any:
@@ -42,7 +31,7 @@ def application(runner: Runner) -> Any:
         answer = b""
         if body:
             length = next(int(v) for k, v in scope["headers"] if k == b"inference-header-content-length")
-            reply: Any = Reply()
+            reply = Reply()
             runner.add(reply, np.frombuffer(body, np.float32, offset=length).reshape(1, *runner.row), True)
             answer = head + (await reply.row).tobytes()
         headers = [(b"content-length", str(len(answer)).encode())]

@@ -33,9 +33,9 @@ class Runner:
         self.input = self.model.inputs[0]
         self.output = self.model.outputs[0].name
         self.row = list(self.input.shape[1:])
-        self.waiting: list[tuple[Connection, np.ndarray, bool]] = []
+        self.waiting: list[tuple[Connection | Reply, np.ndarray, bool]] = []
 
-    def add(self, connection: Connection, array: np.ndarray, binary: bool) -> None:
+    def add(self, connection: Connection | Reply, array: np.ndarray, binary: bool) -> None:
         self.waiting.append((connection, array, binary))
         if len(self.waiting) == 1:
             asyncio.get_running_loop().call_soon(self.run)
@@ -48,6 +48,16 @@ class Runner:
         answers = self.model.run({self.input.name: joined})[self.output]
         for index, (connection, _, binary) in enumerate(batch):
             connection.answer(answers[index], binary)
+
+
+class Reply:
+    """Where the runner leaves an answer."""
+
+    def __init__(self) -> None:
+        self.row: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
+
+    def answer(self, row: np.ndarray, binary: bool) -> None:
+        self.row.set_result(row)
 
 
 class Connection(asyncio.Protocol):

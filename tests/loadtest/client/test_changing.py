@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest.client import changing
+from loadtest.client.changing import trace_bytes
 from loadtest.client.prepared import NOISE, PreparedRequests
 from loadtest.client.requests import Answer
 from loadtest.client.target import Target, assemble
@@ -108,5 +108,5 @@ def test_the_numbers_of_an_answer_are_checked(body: bytes, reason: str) -> None:
 
 
 def test_trace_and_span_change_together() -> None:
-    first, second = changing.trace_bytes(1), changing.trace_bytes(2)
+    first, second = trace_bytes(1), trace_bytes(2)
     assert sum(a != b for a, b in zip(first, second, strict=True)) > 24
