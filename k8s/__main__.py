@@ -46,8 +46,8 @@ def status_command(arguments: argparse.Namespace) -> None:
 def loadtest_command(arguments: argparse.Namespace) -> None:
     """Measure every server inside the cluster and copy the results out."""
     chosen = cluster.choose(arguments.overlay)
-    asked = (arguments.profile, arguments.servers, arguments.timeout_s)
-    folder, right = loadtest.run_loadtest(chosen, arguments.overlay, *asked)
+    choices = (arguments.profile, arguments.servers, arguments.timeout_s)
+    folder, right = loadtest.run_loadtest(chosen, arguments.overlay, *choices)
     print(f"results: {shown(folder)}", file=sys.stderr)
     if not right:
         raise StageError(f"there were failures or wrong answers: see {shown(folder)}")
@@ -56,10 +56,10 @@ def loadtest_command(arguments: argparse.Namespace) -> None:
 def train_command(arguments: argparse.Namespace) -> None:
     """Train the twins on several workers inside the cluster and copy the models out."""
     chosen = cluster.choose(arguments.overlay)
-    found = training.train(chosen, arguments.overlay, arguments.frameworks, arguments.timeout_s)
-    for framework, manifest in found.items():
-        said = "  ".join(f"{key} {value}" for key, value in training.figures(manifest).items())
-        print(f"{framework}  {said}  in {shown(training.MODELS_FROM_CLUSTER / framework)}")
+    manifests = training.train(chosen, arguments.overlay, arguments.frameworks, arguments.timeout_s)
+    for framework, manifest in manifests.items():
+        figures = "  ".join(f"{key} {value}" for key, value in training.figures(manifest).items())
+        print(f"{framework}  {figures}  in {shown(training.MODELS_FROM_CLUSTER / framework)}")
 
 
 def delete_command(arguments: argparse.Namespace) -> None:

@@ -33,7 +33,7 @@ class Cluster:
     tool: str | None = None
 
     def run(self, *arguments: str, check: bool = True) -> str:
-        """The output of a kubectl command in the project's namespace; raises StageError with what kubectl said."""
+        """The output of a kubectl command in the project's namespace; raises StageError with kubectl's message."""
         return self.run_bytes(*arguments, check=check).decode(errors="replace")
 
     def run_bytes(self, *arguments: str, check: bool = True) -> bytes:
@@ -41,7 +41,7 @@ class Cluster:
         return _run((*self.kubectl, "-n", NAMESPACE, *arguments), check)
 
     def apply(self, objects: list[dict[str, Any]]) -> str:
-        """Apply objects that were rendered here; what kubectl said."""
+        """Apply objects that were rendered here; returns kubectl's output."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "manifests.yaml"
             path.write_text(yaml.safe_dump_all(objects))
@@ -56,8 +56,8 @@ class Cluster:
 
     def get(self, *arguments: str) -> list[dict[str, Any]]:
         """The objects that `kubectl get` finds, an empty list where there are none."""
-        found: dict[str, Any] = orjson.loads(self.run("get", *arguments, "-o", "json", "--ignore-not-found") or b"{}")
-        items: list[dict[str, Any]] = found.get("items", [found] if found else [])
+        answer: dict[str, Any] = orjson.loads(self.run("get", *arguments, "-o", "json", "--ignore-not-found") or b"{}")
+        items: list[dict[str, Any]] = answer.get("items", [answer] if answer else [])
         return items
 
 
@@ -93,15 +93,15 @@ def render(folder: Path) -> list[dict[str, Any]]:
 def find_kubectl() -> str:
     """kubectl on PATH, or the one beside this Python."""
     beside = Path(sys.executable).with_name("kubectl")
-    found = shutil.which("kubectl") or (str(beside) if beside.is_file() else None)
-    if found is None:
+    kubectl = shutil.which("kubectl") or (str(beside) if beside.is_file() else None)
+    if kubectl is None:
         raise StageError("no `kubectl` on PATH: install it, or run `make install`")
-    return found
+    return kubectl
 
 
 def _run(argv: tuple[str, ...], check: bool = True) -> bytes:
     done = subprocess.run(argv, capture_output=True, check=False)
     if done.returncode and check:
-        said = done.stderr.decode(errors="replace").strip()
-        raise StageError(f"`{' '.join(Path(argv[0]).name if a == argv[0] else a for a in argv)}` failed:\n{said}")
+        message = done.stderr.decode(errors="replace").strip()
+        raise StageError(f"`{' '.join(Path(argv[0]).name if a == argv[0] else a for a in argv)}` failed:\n{message}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""Bring an overlay to a cluster and wait until every server is Ready; say why where one is not.
+"""Bring an overlay to a cluster and wait until every server is Ready; say why where one does not become so.
 
 Reads `k8s/overlays/<overlay>`; changes the namespace `serving-comparison` of the named cluster, nothing else.
 """
@@ -59,7 +59,7 @@ def is_rolled_out(deployment: dict[str, Any]) -> bool:
 
 
 def explain(cluster: Cluster, name: str) -> str:
-    """What the cluster and the containers of `name` said last: events, then log lines."""
+    """The last events of `name`, then the last log lines of its containers."""
     lines = [f"--- {name}"]
     for pod in cluster.get("pods", "-l", f"app.kubernetes.io/name={name}"):
         pod_name = pod["metadata"]["name"]
@@ -85,7 +85,7 @@ def load_images(tool: str, objects: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def mark_images(objects: list[dict[str, Any]], ids: dict[str, str]) -> None:
-    """Note in each pod the ids of its images: one that was built anew under the same tag then rolls its pods."""
+    """Note in each pod the ids of its images, so that an image that was rebuilt under the same tag rolls its pods."""
     for item in objects:
         if containers := containers_of(item):
             annotations = item["spec"]["template"]["metadata"].setdefault("annotations", {})
@@ -105,5 +105,5 @@ def status(cluster: Cluster) -> str:
 
 def delete(cluster: Cluster, overlay: str) -> str:
     """Delete what `deploy` made, the namespace included, and wait until it is gone."""
-    said = cluster.delete(folder_of(overlay))
-    return said or f"nothing of {NAMESPACE} was there\n"
+    output = cluster.delete(folder_of(overlay))
+    return output or f"nothing of {NAMESPACE} was there\n"

@@ -1,4 +1,4 @@
-"""What a result measured in a cluster says about it: nodes, replicas, limits, and how long the quota held pods back."""
+"""The facts about the cluster that go into a result: nodes, replicas, limits, and how long the quota throttled pods."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def cluster_facts(cluster: Cluster) -> dict[str, Any]:
 
 
 def throttled_s(cluster: Cluster) -> dict[str, float]:
-    """Seconds that the quota has held each server's container back since its start; none for a pod without a figure."""
-    found = {}
+    """Seconds for which the quota throttled each server's container since its start, for the pods that say so."""
+    seconds = {}
     for pod in cluster.get(*SERVERS):
         name = pod["metadata"]["name"]
         text = cluster.run("exec", name, "-c", "server", "--", "sh", "-c", CPU_STAT, check=False)
         stat = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
         if "throttled_usec" in stat:  # version 2 of the control groups
-            found[name] = int(stat["throttled_usec"]) / 1e6
+            seconds[name] = int(stat["throttled_usec"]) / 1e6
         elif "throttled_time" in stat:
-            found[name] = int(stat["throttled_time"]) / 1e9
-    return found
+            seconds[name] = int(stat["throttled_time"]) / 1e9
+    return seconds
 
 
 def _node(node: dict[str, Any]) -> dict[str, Any]:

@@ -32,8 +32,8 @@ def server_table(figures: dict[str, Any]) -> list[str]:
 def image_line(figures: dict[str, Any]) -> list[str]:
     """The images that are no server's."""
     others = {name: size for name, size in figures.get("image_bytes", {}).items() if name not in figures["ready_s"]}
-    told = ", ".join(f"`{name}` {megabytes(size)} MB" for name, size in sorted(others.items()))
-    return [f"- Other images: {told}."] if told else []
+    sizes = ", ".join(f"`{name}` {megabytes(size)} MB" for name, size in sorted(others.items()))
+    return [f"- Other images: {sizes}."] if sizes else []
 
 
 def other_lines(figures: dict[str, Any]) -> list[str]:
@@ -61,24 +61,24 @@ def broken_line(sums: dict[str, Any]) -> str:
     return f"- Broken version (wrong sha256) of every server under load: {counts(sums)}; none became Ready."
 
 
-def drain_line(found: dict[str, Any]) -> str:
+def drain_line(figures: dict[str, Any]) -> str:
     """The node drain."""
-    return f"- Node drain held by the disruption budget: {counts(found)}; pods that stayed: {found['pods_left']}."
+    return f"- Node drain held by the disruption budget: {counts(figures)}; pods that stayed: {figures['pods_left']}."
 
 
-def autoscaling_line(found: dict[str, Any]) -> str:
+def autoscaling_line(figures: dict[str, Any]) -> str:
     """The autoscaler, up and down."""
     return (
-        f"- Autoscaling of `onnxruntime`: a second pod Ready {found['up_s']:.0f} s after the load began, "
-        f"{found['most_pods']} then, one again {found['down_s']:.0f} s after it ended."
+        f"- Autoscaling of `onnxruntime`: a second pod Ready {figures['up_s']:.0f} s after the load began, "
+        f"{figures['most_pods']} then, one again {figures['down_s']:.0f} s after it ended."
     )
 
 
-def page_line(found: dict[str, Any]) -> str:
+def page_line(figures: dict[str, Any]) -> str:
     """Locust's page."""
     return (
-        f"- Locust's page with two workers: Ready after {found['ready_s']:.0f} s; "
-        f"{found['requests']:,} requests from it, none failed."
+        f"- Locust's page with two workers: Ready after {figures['ready_s']:.0f} s; "
+        f"{figures['requests']:,} requests from it, none failed."
     )
 
 

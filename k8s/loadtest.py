@@ -47,7 +47,7 @@ def run_loadtest(
     _rename(target, name, facts)
     cluster.run("exec", pod, "-c", "master", "--", "touch", f"{INSIDE}/collected")
     print(_log(cluster, pod))
-    cluster.run("scale", f"deployment/{WORKERS}", "--replicas=0")  # they would look for the next master all the time
+    cluster.run("scale", f"deployment/{WORKERS}", "--replicas=0")  # they would go on looking for a master
     return target, _ended_well(cluster)
 
 
@@ -77,10 +77,10 @@ def _wait_for_results(cluster: Cluster, timeout_s: float) -> str:
                 if pod["status"]["phase"] == "Failed":
                     raise StageError(f"the load test failed:\n{explain(cluster, JOB)}")
                 count = f"ls {INSIDE}/*__*/*.json 2>/dev/null | wc -l; ls {INSIDE}/complete 2>/dev/null"
-                said = cluster.run("exec", name, "-c", "master", "--", "sh", "-c", count, check=False).split()
-                if said:
-                    bar.update(int(said[0]) - bar.n)
-                if len(said) > 1:
+                words = cluster.run("exec", name, "-c", "master", "--", "sh", "-c", count, check=False).split()
+                if words:
+                    bar.update(int(words[0]) - bar.n)
+                if len(words) > 1:
                     return name
             time.sleep(POLL_S)
     raise StageError(f"the load test was not done after {timeout_s:.0f} s:\n{explain(cluster, JOB)}")
@@ -96,11 +96,11 @@ def _copy_out(cluster: Cluster, pod: str, target: Path) -> Path:
 def _rename(folder: Path, name: str, facts: dict[str, Any]) -> None:
     """Give the comparison its name here, and every result the cluster's facts."""
     for path in (folder / "comparison.json", *folder.glob("*__*__*/*.json")):
-        found = json.loads(path.read_bytes())
-        found["name" if path.name == "comparison.json" else "comparison"] = name
-        if "environment" in found:
-            found["environment"]["cluster"] = facts
-        write_whole(path, to_json(found).encode())
+        record = json.loads(path.read_bytes())
+        record["name" if path.name == "comparison.json" else "comparison"] = name
+        if "environment" in record:
+            record["environment"]["cluster"] = facts
+        write_whole(path, to_json(record).encode())
 
 
 def _differences(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:

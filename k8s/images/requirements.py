@@ -10,19 +10,19 @@ import tomllib
 from pathlib import Path
 
 
-def requirements(project: dict[str, list[str]] | dict[str, object], extra: str) -> list[str]:
+def requirements_of(project: dict[str, list[str]] | dict[str, object], extra: str) -> list[str]:
     """The base dependencies and those of `extra`, extras of the project itself followed."""
     extras: dict[str, list[str]] = project["optional-dependencies"]  # type: ignore[assignment]
-    found: list[str] = list(project["dependencies"])  # type: ignore[call-overload]
+    lines: list[str] = list(project["dependencies"])  # type: ignore[call-overload]
     waiting = [extra]
     while waiting:
         for line in extras[waiting.pop()]:
             if line.startswith(f"{project['name']}["):
                 waiting += line.partition("[")[2].rstrip("]").split(",")
             else:
-                found.append(line)
-    return sorted(set(found))
+                lines.append(line)
+    return sorted(set(lines))
 
 
 if __name__ == "__main__":
-    print(*requirements(tomllib.loads(Path("pyproject.toml").read_text())["project"], sys.argv[1]), sep="\n")
+    print(*requirements_of(tomllib.loads(Path("pyproject.toml").read_text())["project"], sys.argv[1]), sep="\n")

@@ -49,7 +49,7 @@ def run_master() -> int:
 
 
 def print_results(folder: Path) -> int:
-    """A line per run; returns failures and wrong answers of all, an endpoint that gave no answer counting as one."""
+    """Print a line per run; returns how many answers failed or were wrong, an endpoint without any counting as one."""
     faults = 0
     for path in sorted(folder.glob("*__*__*/*.json")):
         result = json.loads(path.read_bytes())
@@ -66,7 +66,7 @@ def print_results(folder: Path) -> int:
 
 
 def run_worker() -> int:
-    """Serve one master after the other: each has its own process, so that nothing is left of the one before."""
+    """Serve masters one after another, each from a fresh process."""
     host = os.environ.get("MASTER_HOST", "loadtest-master")
     while True:
         subprocess.run((sys.executable, "-m", "loadtest.generator.cluster", host), check=False)

@@ -33,10 +33,10 @@ def deliver(source: Path, target: Path, formats: list[str]) -> list[str]:
 
 def copy_checked(source: Path, target: Path, sha256: dict[str, str]) -> list[str]:
     """Copy the files that a manifest lists; those that differ from it are named in what is returned."""
-    found = {str(p.relative_to(source)) for p in source.rglob("*") if p.is_file() and p.name != "manifest.json"}
-    problems = [f"{source.name}/{name}: the manifest does not list it" for name in sorted(found - sha256.keys())]
+    present = {str(p.relative_to(source)) for p in source.rglob("*") if p.is_file() and p.name != "manifest.json"}
+    problems = [f"{source.name}/{name}: the manifest does not list it" for name in sorted(present - sha256.keys())]
     for name, expected in sha256.items():
-        if name not in found:
+        if name not in present:
             problems.append(f"{source.name}/{name}: missing, though the manifest lists it")
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Join one worker of a distributed training to the others: `start.py tensorflow|pytorch [the twin's flags]`.
+"""Join a worker of a distributed training to the others: `start.py tensorflow|pytorch [the twin's flags]`.
 
 Reads JOB_COMPLETION_INDEX, which an Indexed Job gives each of its pods, and WORKERS; the pods find each other at
 `<service>-<index>.<service>`, the service being `training-<framework>`. Writes `<ARTIFACTS_DIR>/models/<framework>/`.
@@ -25,13 +25,13 @@ MEET_S = 300.0
 
 
 def hosts(framework: str, workers: int) -> list[str]:
-    """The names of all workers' pods, the first one's first."""
+    """The names of all workers' pods, in the order of their index."""
     service = f"training-{framework}"
     return [f"{service}-{index}.{service}" for index in range(workers)]
 
 
 def command(framework: str, index: int, workers: int, flags: list[str]) -> tuple[list[str], dict[str, str]]:
-    """The command line of one worker and the variables that tell it of the others."""
+    """The command line of a worker and the variables that name the others."""
     names = hosts(framework, workers)
     twin = ["-m", f"training.train_{framework}", *flags]
     if framework == "tensorflow":
@@ -68,15 +68,15 @@ def wait_until_collected(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def main(argv: list[str], environ: Mapping[str, str] = os.environ) -> int:
-    """Run one worker to its end."""
+    """Run this worker to its end."""
     if not argv or argv[0] not in FRAMEWORKS:
         raise StageError(f"start.py {' '.join(argv)}: the first word has to be {' or '.join(FRAMEWORKS)}")
     framework, workers = argv[0], int(environ.get("WORKERS", "1"))
     if (index := environ.get("JOB_COMPLETION_INDEX")) is None:
         raise StageError("no JOB_COMPLETION_INDEX: run this in an Indexed Job, or set which worker this is (0, 1, …)")
-    words, told = command(framework, int(index), workers, argv[1:])
+    words, variables = command(framework, int(index), workers, argv[1:])
     wait_for_names(hosts(framework, workers))
-    done = subprocess.run(words, env={**environ, **told}, check=False)
+    done = subprocess.run(words, env={**environ, **variables}, check=False)
     manifest = Path(ARTIFACTS) / "models" / framework / "manifest.json"
     if done.returncode == 0 and index == "0":
         print(manifest.read_text(), flush=True)
