@@ -64,8 +64,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome = yield
     cluster = getattr(item, "funcargs", {}).get("cluster")
     if outcome.failed and isinstance(cluster, Cluster):
-        said = [explain(cluster, name) for name in (*list_servers(), "loadtest", "loadtest-worker")]
-        outcome.sections.append(("pods: events and last log lines", "\n".join(said)))
+        lines = [explain(cluster, name) for name in (*list_servers(), "loadtest", "loadtest-worker")]
+        outcome.sections.append(("pods: events and last log lines", "\n".join(lines)))
     return outcome
 
 
@@ -120,11 +120,11 @@ def report() -> Callable[..., None]:
 def builder() -> str:
     """The test cluster's command, which builds images whether or not the cluster is up."""
     try:
-        found = choose("ci").tool
+        tool = choose("ci").tool
     except StageError as error:
         pytest.skip(str(error))
-    assert found
-    return found
+    assert tool
+    return tool
 
 
 @pytest.fixture(scope="session")

@@ -19,10 +19,10 @@ FORBIDDEN = "command -v gcc cc g++ make pip pip3; ls -d /root/.cache /tmp/.cache
 def test_image_is_small_labelled_and_has_no_tools(
     name: str, builder: str, images: dict[str, float], report: Callable[..., None]
 ) -> None:
-    said = subprocess.run(
+    description = subprocess.run(
         (builder, "podman", "image", "inspect", reference(name)), capture_output=True, check=True
     ).stdout
-    image = json.loads(said)[0]
+    image = json.loads(description)[0]
     report(image_bytes={name: image["Size"]})
     assert image["Config"]["User"] == "10001:10001"
     assert image["Labels"]["org.opencontainers.image.version"] == version()

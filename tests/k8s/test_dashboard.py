@@ -28,11 +28,11 @@ QUERIES = [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for
 
 def series() -> dict[str, set[str]]:
     """The labels of every series of all pages, by its name."""
-    found: dict[str, set[str]] = {}
+    labels_of: dict[str, set[str]] = {}
     for page in PAGES.values():
         for name, labels in re.findall(r"^([\w:]+)(\{.*\})? [-+.\w]+", page, re.MULTILINE):
-            found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
-    return found
+            labels_of.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
+    return labels_of
 
 
 def selected(query: str) -> dict[str, set[str]]:

@@ -51,18 +51,18 @@ def wait_until_all(
     condition: Callable[[str], Any], names: list[str], began_s: float, timeout_s: float
 ) -> dict[str, float]:
     """Seconds since `began_s` until `condition` holds, by name; fails after `timeout_s`."""
-    found: dict[str, float] = {}
-    while waiting := [name for name in names if name not in found]:
-        found |= {name: time.monotonic() - began_s for name in waiting if condition(name)}
+    ready_s: dict[str, float] = {}
+    while waiting := [name for name in names if name not in ready_s]:
+        ready_s |= {name: time.monotonic() - began_s for name in waiting if condition(name)}
         assert time.monotonic() - began_s < timeout_s, f"{waiting}: not within {timeout_s} s"
         time.sleep(0.5)
-    return found
+    return ready_s
 
 
 def sums_of(results: dict[str, Any], server: str = "") -> dict[str, int]:
     """Requests, failures and wrong answers of one server's endpoints, of all where none is named."""
-    found = [result for name, pieces in results.items() if name.startswith(server) for result in pieces]
-    return {key: sum(result[key] for result in found) for key in ("requests", "failures", "wrong_answers")}
+    rows = [result for name, pieces in results.items() if name.startswith(server) for result in pieces]
+    return {key: sum(result[key] for result in rows) for key in ("requests", "failures", "wrong_answers")}
 
 
 def lost(results: dict[str, Any]) -> dict[str, Any]:
@@ -87,13 +87,13 @@ def served_version(cluster: Cluster, server: str) -> str:
     artifact = artifacts_of(server)[0]
     if server not in STATUS_PATHS:
         path = f"/models/{artifact}/manifest.json"
-        said = json.loads(cluster.run("exec", f"deployment/{server}", "-c", "server", "--", "cat", path))
-        return str(said["version"])
+        manifest = json.loads(cluster.run("exec", f"deployment/{server}", "-c", "server", "--", "cat", path))
+        return str(manifest["version"])
     url = f"http://{server}.{NAMESPACE}:{find_server(server).ports['rest']}{STATUS_PATHS[server].format(artifact)}"
     argv = (str(cluster.tool), "exec", "curl", "-fsS", "-m", "5", url)
-    said = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
-    found = said.get("versions") or [state["version"] for state in said["model_version_status"]]
-    return " ".join(found)
+    answer = json.loads(subprocess.run(argv, capture_output=True, check=True).stdout)
+    versions = answer.get("versions") or [state["version"] for state in answer["model_version_status"]]
+    return " ".join(versions)
 
 
 def pods_of(cluster: Cluster, server: str) -> list[dict[str, Any]]:
@@ -259,8 +259,8 @@ def test_twin_is_trained_on_two_workers(
 ) -> None:
     began_s = time.monotonic()
     manifest = train(cluster, overlay, [framework], timeout_s=300)[framework]
-    found = figures(manifest)
-    report(training={framework: {**found, "from_nothing_s": time.monotonic() - began_s}})
-    assert found["workers"] == 2
+    run = figures(manifest)
+    report(training={framework: {**run, "from_nothing_s": time.monotonic() - began_s}})
+    assert run["workers"] == 2
     assert manifest.test_accuracy is not None
     assert manifest.test_accuracy > 0.9

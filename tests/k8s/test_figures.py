@@ -32,11 +32,11 @@ def test_every_figure_is_shown() -> None:
 
 
 def test_what_has_not_run_has_no_line() -> None:
-    found = {name: value for name, value in FIGURES.items() if name not in {"drain", "training", "page"}}
-    said = tables(found)
-    assert "drain" not in said
-    assert "Training" not in said
-    assert "page" not in said
+    figures = {name: value for name, value in FIGURES.items() if name not in {"drain", "training", "page"}}
+    markdown = tables(figures)
+    assert "drain" not in markdown
+    assert "Training" not in markdown
+    assert "page" not in markdown
 
 
 def test_a_cluster_that_only_deployed_has_figures_too() -> None:

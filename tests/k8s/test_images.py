@@ -73,11 +73,11 @@ def test_server_has_a_health_check(name: str) -> None:
 )
 def test_image_installs_only_what_its_server_needs(extra: str, without: set[str]) -> None:
     done = subprocess.run((sys.executable, REQUIREMENTS, extra), cwd=ROOT, capture_output=True, text=True, check=True)
-    found = set(done.stdout.split())
+    packages = set(done.stdout.split())
     base = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert found > set(base)
-    assert not found & (without | {"pytest", "mypy", "ruff"})
-    assert not [line for line in found if line.startswith("serving-comparison")]
+    assert packages > set(base)
+    assert not packages & (without | {"pytest", "mypy", "ruff"})
+    assert not [line for line in packages if line.startswith("serving-comparison")]
 
 
 def repository(folder: Path) -> Path:
@@ -105,8 +105,8 @@ def test_delivery_refuses_an_altered_file(tmp_path: Path) -> None:
     (source / "net-onnx" / "1" / "model.onnx").write_bytes(b"other")
     done = deliver(source, tmp_path / "target", "onnx")
     assert done.returncode == 1
-    found, expected = (hashlib.sha256(content).hexdigest()[:12] for content in (b"other", b"model"))
-    assert f"net-onnx/1/model.onnx: sha256 {found}…, the manifest says {expected}…" in done.stderr
+    actual, expected = (hashlib.sha256(content).hexdigest()[:12] for content in (b"other", b"model"))
+    assert f"net-onnx/1/model.onnx: sha256 {actual}…, the manifest says {expected}…" in done.stderr
     assert not (tmp_path / "target" / "net-onnx" / "manifest.json").exists()
 
 
@@ -156,11 +156,11 @@ def test_unknown_image_is_refused_with_the_list() -> None:
 
 def test_builder_is_told_target_version_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("k8s.build.LOGS", tmp_path)
-    told = tmp_path / "told"
-    (tmp_path / "builder").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {told}\n')
+    arguments = tmp_path / "told"
+    (tmp_path / "builder").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {arguments}\n')
     (tmp_path / "builder").chmod(0o755)
     build_images(["onnxruntime"], (str(tmp_path / "builder"), "build"))
-    words = told.read_text().splitlines()
+    words = arguments.read_text().splitlines()
     assert words[0] == "build"
     labels = {"title": "serving-comparison onnxruntime", "version": version(), "revision": commit()}
     assert {f"--label=org.opencontainers.image.{name}={value}" for name, value in labels.items()} <= set(words)

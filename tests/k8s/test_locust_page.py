@@ -34,15 +34,15 @@ def stats(tool: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float =
     """What the page counts, as soon as `holds` does."""
     deadline_s = time.monotonic() + timeout_s
     while True:
-        said: dict[str, Any] = json.loads(ask(tool, "/stats/requests"))
-        if holds(said):
-            return said
-        assert time.monotonic() < deadline_s, said
+        figures: dict[str, Any] = json.loads(ask(tool, "/stats/requests"))
+        if holds(figures):
+            return figures
+        assert time.monotonic() < deadline_s, figures
         time.sleep(0.5)
 
 
-def total(said: dict[str, Any], key: str) -> int:
-    return int(next(row[key] for row in said["stats"] if row["name"] == "Aggregated"))
+def total(figures: dict[str, Any], key: str) -> int:
+    return int(next(row[key] for row in figures["stats"] if row["name"] == "Aggregated"))
 
 
 def test_page_puts_load_on_every_server(
@@ -55,11 +55,11 @@ def test_page_puts_load_on_every_server(
         names = [item["metadata"]["name"] for item in objects if item["kind"] == "Deployment"]
         ready_s = wait_ready(cluster, names, time.monotonic(), 90)
         assert "<title>Locust</title>" in ask(tool, "/")
-        stats(tool, lambda said: len(said["workers"]) == WORKERS)
+        stats(tool, lambda figures: len(figures["workers"]) == WORKERS)
         ask(tool, "/swarm", f"user_count={USERS}", f"spawn_rate={USERS}")
-        said = stats(tool, lambda said: total(said, "num_requests") >= ENOUGH)
+        figures = stats(tool, lambda figures: total(figures, "num_requests") >= ENOUGH)
         ask(tool, "/stop", "by=test")
     finally:
         cluster.delete(FOLDER)
-    report(page={"ready_s": max(ready_s.values()), "requests": total(said, "num_requests")})
-    assert total(said, "num_failures") == 0, said["errors"]
+    report(page={"ready_s": max(ready_s.values()), "requests": total(figures, "num_requests")})
+    assert total(figures, "num_failures") == 0, figures["errors"]

@@ -23,8 +23,8 @@ def pods(manifests: Any) -> list[dict[str, Any]]:
 
 
 def find(manifests: Any, kind: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(m for m in manifests if (m["kind"], m["metadata"]["name"]) == (kind, name))
-    return found
+    manifest: dict[str, Any] = next(m for m in manifests if (m["kind"], m["metadata"]["name"]) == (kind, name))
+    return manifest
 
 
 def server_container(base: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -39,10 +39,10 @@ def rendered(overlay: str) -> list[dict[str, Any]]:
 
 
 def job(overlay: str, framework: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(
+    manifest: dict[str, Any] = next(
         m for m in rendered(overlay) if (m["kind"], m["metadata"]["name"]) == ("Job", f"training-{framework}")
     )
-    return found
+    return manifest
 
 
 def worker(overlay: str, framework: str) -> dict[str, Any]:
@@ -83,8 +83,8 @@ def test_twins_get_the_same_hyperparameters(overlay: str) -> None:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_workers_names_are_those_of_the_headless_service(framework: str, start: ModuleType) -> None:
-    found = {(m["kind"], m["metadata"]["name"]): m for m in rendered(OVERLAYS[0])}
-    service = found["Service", f"training-{framework}"]["spec"]
+    objects = {(m["kind"], m["metadata"]["name"]): m for m in rendered(OVERLAYS[0])}
+    service = objects["Service", f"training-{framework}"]["spec"]
     template = job(OVERLAYS[0], framework)["spec"]["template"]
     assert service["clusterIP"] == "None"
     assert service["publishNotReadyAddresses"] is True
@@ -100,37 +100,37 @@ def test_plain_pods_say_their_index_as_an_indexed_job_does(framework: str) -> No
     pods = plain_pods(job(OVERLAYS[0], framework))
     assert [pod["metadata"]["annotations"][INDEX] for pod in pods] == ["0", "1"]
     for pod in pods:
-        told = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
-        assert told["JOB_COMPLETION_INDEX"] == pod["metadata"]["annotations"][INDEX]
+        variables = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
+        assert variables["JOB_COMPLETION_INDEX"] == pod["metadata"]["annotations"][INDEX]
         assert pod["spec"]["containers"][0]["args"] == worker(OVERLAYS[0], framework)["args"]
 
 
 def test_tensorflow_worker_is_told_by_tf_config(start: ModuleType) -> None:
-    words, told = start.command("tensorflow", 1, 2, ["--epochs=1"])
-    config = json.loads(told["TF_CONFIG"])
+    words, variables = start.command("tensorflow", 1, 2, ["--epochs=1"])
+    config = json.loads(variables["TF_CONFIG"])
     assert words[1:] == ["-m", "training.train_tensorflow", "--epochs=1"]
     assert config["task"] == {"type": "worker", "index": 1}
     assert config["cluster"]["worker"] == [f"training-tensorflow-{i}.training-tensorflow:29500" for i in range(2)]
 
 
 def test_pytorch_worker_is_started_by_torchrun_at_its_rank(start: ModuleType) -> None:
-    words, told = start.command("pytorch", 1, 2, ["--epochs=1"])
-    assert told == {}
+    words, variables = start.command("pytorch", 1, 2, ["--epochs=1"])
+    assert variables == {}
     assert {"--nnodes=2", "--node-rank=1", "--master-addr=training-pytorch-0.training-pytorch"} <= set(words)
     assert words[-3:] == ["-m", "training.train_pytorch", "--epochs=1"]
 
 
 def test_worker_waits_until_every_name_has_an_address(start: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start.time, "sleep", lambda seconds: None)
-    asked = []
+    names = []
 
     def resolve(name: str, port: None) -> None:
-        asked.append(name)
-        if len(asked) < 3:
+        names.append(name)
+        if len(names) < 3:
             raise OSError("no such name")
 
     start.wait_for_names(["a", "b"], resolve)
-    assert asked == ["a", "a", "a", "b"]
+    assert names == ["a", "a", "a", "b"]
 
 
 def test_worker_says_which_name_never_came(start: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
