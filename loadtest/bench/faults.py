@@ -1,9 +1,9 @@
-"""What becomes of requests when something happens to one of our own servers under load, over REST and gRPC at once.
+"""What becomes of requests when something happens to a server under load, over REST and gRPC at once.
 
-A version is swapped in and out, the queue is full, SIGTERM comes, a worker is killed. Reads the model repository;
-writes `docs/benchmarks/faults.json` and prints the table. Status 1 where an answer was wrong, or a request was lost
-that must not be: none in a swap, at a full queue or at SIGTERM; at a killed worker those on its connections, and those
-that came to it while it died.
+A version is swapped in and out, the queue is full, SIGTERM comes, a worker is killed. Every server that says how
+(`Server.launch_for_fault`) takes part. Reads the model repository; writes `docs/benchmarks/faults.json` and prints the
+table. Status 1 where an answer was wrong, or a request was lost that must not be: none in a swap, at a full queue or at
+SIGTERM; at a killed worker those on its connections, and those that came to it while it died.
 
     python -m loadtest faults [--servers onnxruntime,…] [--seconds 1]
 """
@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,159 +27,174 @@ from typing import Any
 import psutil
 
 from contract import MODEL_REPOSITORY, ROOT, StageError, to_json, write_whole
-from loadtest.bench.fault_load import FaultLoad
+from loadtest.bench.client_threads import ClientThreads
 from loadtest.client.target import build_target
 from loadtest.runs.environment import environment, pinning
 from serving.process.launcher import Running, free_ports, start, wait_ready
-from serving.server import Endpoint, Launch, find_server
+from serving.repository import read_artifacts
+from serving.server import (
+    FAULTS,
+    FULL_QUEUE,
+    KILLED_WORKER,
+    TERMINATION,
+    VERSION_SWAP,
+    Endpoint,
+    Launch,
+    Server,
+    find_server,
+    list_servers,
+)
 
 RESULT = ROOT / "docs" / "benchmarks" / "faults.json"
-ARTIFACTS = {
-    "onnxruntime": "pytorch-onnx",
-    "tflite": "tensorflow-tflite",
-    "tfserving": "tensorflow-savedmodel",
-}
 PROTOCOLS = ("rest", "grpc")
 PATIENCE_S = 60.0
-SWAP, FULL, TERM, KILL = "version swap", "full queue", "SIGTERM", "killed worker"
-CLIENTS = {SWAP: 4, FULL: 24, TERM: 4, KILL: 4}
+CLIENTS = {VERSION_SWAP: 4, FULL_QUEUE: 24, TERMINATION: 4, KILLED_WORKER: 4}
 """Of each protocol."""
-OIP_OPTIONS = {
-    SWAP: ("--poll-s", "0.2"),
-    FULL: ("--max-queue-size", "2", "--max-batch-size", "1"),
-    TERM: ("--grace-s", "0.5"),
-    KILL: ("--workers", "2"),
-}
-TFSERVING_OPTIONS = {
-    SWAP: ("--file_system_poll_wait_seconds=1",),
-    FULL: ("--enable_batching", "--batching_parameters_file={folder}/batching"),
-    TERM: ("--grace_seconds=0.5",),
-    KILL: ("--workers=2",),
-}
-BATCHING = "max_batch_size { value: 1 } max_enqueued_batches { value: 1 } num_batch_threads { value: 1 }"
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Up:
-    """A server under load."""
+class ServerUnderTest:
+    """A running server with one artifact, on a model repository of its own that may be changed."""
 
-    name: str
+    server: Server
     artifact: str
     running: Running
-    port: int
-    folder: Path
+    ports: Mapping[str, int]
+    repository: Path
     seconds: float
 
     @property
     def versions(self) -> Path:
-        """The folder of the artifact's versions, a copy that may be changed."""
-        return self.folder / "repository" / self.artifact
+        """The folder of the artifact's versions."""
+        return self.repository / self.artifact
+
+    def served_versions(self) -> set[str]:
+        """The versions that answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[self.server.ready_port], timeout=10)
+        try:
+            connection.request("GET", self.server.versions_call(self.artifact).path)
+            return self.server.served_versions(connection.getresponse().read())
+        finally:
+            connection.close()
+
+    def ready_workers(self) -> int:
+        """How many workers have said that they are ready, those that ended since included."""
+        return self.running.log.read_text(errors="replace").count("is ready on")
 
 
-def launch(name: str, fault: str, ports: dict[str, int], folder: Path) -> Launch:
-    """The server on a model repository of its own in `folder`, with one thread, in the settings of the fault."""
-    artifact = ARTIFACTS[name]
-    shutil.copytree(MODEL_REPOSITORY / artifact, folder / "repository" / artifact)
-    program = (sys.executable, "-m", f"serving.servers.{name}")
-    where: tuple[str, ...]
-    listen: tuple[str, ...]
-    if name != "tfserving":
-        where = ("--model-repository", str(folder / "repository"), "--artifact", artifact, "--threads", "1")
-        listen = ("--rest-port", str(ports["rest"]), "--grpc-port", str(ports["grpc"]))
-        return Launch((*program, *where, *listen, *OIP_OPTIONS[fault]), cwd=ROOT)
-    (folder / "batching").write_text(BATCHING)
-    base = folder / "repository" / artifact
-    where = (f"--model_name={artifact}", f"--model_base_path={base}", "--tensorflow_session_parallelism=1")
-    listen = (f"--rest_api_port={ports['rest']}", f"--port={ports['grpc']}")
-    options = (option.format(folder=folder) for option in TFSERVING_OPTIONS[fault])
-    return Launch((*program, *where, *listen, *options), cwd=ROOT)
-
-
-def swap(up: Up) -> dict[str, Any]:
+def swap(test: ServerUnderTest) -> Row:
     """A second version appears, takes over, and goes again."""
-    shutil.copytree(up.versions / "1", up.folder / "new")
+    new, gone = test.repository.with_name("new"), test.repository.with_name("gone")
+    shutil.copytree(test.versions / "1", new)
     began_s = time.perf_counter()
-    (up.folder / "new").rename(up.versions / "2")
-    _until(lambda: _served(up) == {"2"}, "version 2 alone is served")
+    new.rename(test.versions / "2")
+    _wait_until(lambda: test.served_versions() == {"2"}, "version 2 alone is served")
     swapped_s = time.perf_counter() - began_s
-    time.sleep(up.seconds)
-    (up.versions / "2").rename(up.folder / "gone")
-    _until(lambda: _served(up) == {"1"}, "version 1 alone is served")
+    time.sleep(test.seconds)
+    (test.versions / "2").rename(gone)
+    _wait_until(lambda: test.served_versions() == {"1"}, "version 1 alone is served")
     return {"swapped_after_s": round(swapped_s, 2)}
 
 
-def fill(up: Up) -> dict[str, Any]:
+def fill(test: ServerUnderTest) -> Row:
     """More clients than the queue has room for: that is all."""
-    time.sleep(up.seconds)
+    time.sleep(test.seconds)
     return {}
 
 
-def terminate(up: Up) -> dict[str, Any]:
+def terminate(test: ServerUnderTest) -> Row:
     """SIGTERM; the server has to end by itself."""
-    os.kill(up.running.pid, signal.SIGTERM)
+    os.kill(test.running.pid, signal.SIGTERM)
     began_s = time.perf_counter()
-    status = up.running.process.wait(PATIENCE_S)
+    status = test.running.process.wait(PATIENCE_S)
     return {"exit_status": status, "ended_after_s": round(time.perf_counter() - began_s, 2)}
 
 
-def kill(up: Up) -> dict[str, Any]:
+def kill(test: ServerUnderTest) -> Row:
     """SIGKILL to one of two workers; another takes its place."""
-    os.kill(min(child.pid for child in psutil.Process(up.running.pid).children()), signal.SIGKILL)
+    os.kill(min(child.pid for child in psutil.Process(test.running.pid).children()), signal.SIGKILL)
     began_s = time.perf_counter()
-    _until(lambda: _ready_workers(up) == 3, "a third worker is ready")
+    _wait_until(lambda: test.ready_workers() == 3, "a third worker is ready")
     return {"replaced_after_s": round(time.perf_counter() - began_s, 2)}
 
 
-FAULTS: dict[str, Callable[[Up], dict[str, Any]]] = {SWAP: swap, FULL: fill, TERM: terminate, KILL: kill}
+ACTIONS: dict[str, Callable[[ServerUnderTest], Row]] = {
+    VERSION_SWAP: swap,
+    FULL_QUEUE: fill,
+    TERMINATION: terminate,
+    KILLED_WORKER: kill,
+}
 
 
-def suffer(name: str, fault: str, seconds: float) -> list[dict[str, Any]]:
-    """One server, one fault: a row for each protocol."""
-    server, artifact = find_server(name), ARTIFACTS[name]
+def find_launch(server: Server, fault: str, artifact: str, ports: Mapping[str, int], folder: Path) -> Launch | None:
+    """How to start the server in `folder`, with a copy of the artifact; None where it takes no part."""
+    repository = folder / "repository"
+    launch = server.launch_for_fault(fault, artifact, repository, ports, folder)
+    if launch is not None:
+        shutil.copytree(MODEL_REPOSITORY / artifact, repository / artifact)
+    return launch
+
+
+def artifact_of(server: Server) -> str | None:
+    """The first artifact in the order of the server's formats; None where there is none."""
+    names = {manifest.format: name for name, manifest in reversed(read_artifacts().items())}
+    return next((names[name] for name in server.formats if name in names), None)
+
+
+def inject_fault(name: str, fault: str, seconds: float) -> list[Row]:
+    """One server, one fault under load: a row for each protocol; none for a server that takes no part."""
+    server = find_server(name)
+    artifact = artifact_of(server)
+    if artifact is None:
+        raise StageError(f"{name}: no artifact of format {' or '.join(server.formats)}: run `make export`")
     ports = free_ports(server)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        running = start(launch(name, fault, ports, folder), log=folder / "log", cpus=pinning()[0])
+        launch = find_launch(server, fault, artifact, ports, folder)
+        if launch is None:
+            return []
+        running = start(launch, log=folder / "log", cpus=pinning()[0])
         stack.callback(running.stop)
-        up = Up(name, artifact, running, ports["rest"], folder, seconds)
+        test = ServerUnderTest(server, artifact, running, ports, folder / "repository", seconds)
         wait_ready(running, server, [artifact], ports)
-        if fault == KILL:
-            _until(lambda: _ready_workers(up) == 2, "both workers are ready")
-        endpoints = [Endpoint(name, artifact, protocol, ports[protocol]) for protocol in PROTOCOLS]
-        loads = [FaultLoad(build_target(endpoint), CLIENTS[fault]) for endpoint in endpoints]
+        if fault == KILLED_WORKER:
+            _wait_until(lambda: test.ready_workers() == 2, "both workers are ready")
+        endpoints = [Endpoint(name, artifact, p, ports[server.protocols[p]]) for p in PROTOCOLS]
+        loads = [ClientThreads(build_target(endpoint), CLIENTS[fault]) for endpoint in endpoints]
         with ExitStack() as block:
             for load in loads:
                 block.enter_context(load)
             time.sleep(seconds)
-            found = FAULTS[fault](up)
+            result = ACTIONS[fault](test)
             time.sleep(seconds / 2)
-    row = {"server": name, "fault": fault, "connections": CLIENTS[fault], **found}
+    row = {"server": name, "fault": fault, "connections": CLIENTS[fault], **result}
     return [
         {**row, "protocol": protocol, **load.total(), "explanations": load.explanations}
         for protocol, load in zip(PROTOCOLS, loads, strict=True)
     ]
 
 
-def is_borne(row: dict[str, Any]) -> bool:
+def meets_requirements(row: Row) -> bool:
     """Whether the server did what it must."""
-    allowed = 2 * row["connections"] if row["fault"] == KILL else 0
-    refused = row["refused"] > 0 if row["fault"] == FULL else row["refused"] == 0
+    allowed = 2 * row["connections"] if row["fault"] == KILLED_WORKER else 0
+    refused = row["refused"] > 0 if row["fault"] == FULL_QUEUE else row["refused"] == 0
     return bool(row["wrong"] == 0 and row["failed"] <= allowed and refused and row.get("exit_status", 0) == 0)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[Row]) -> str:
     """The rows as text."""
-    names = ("server", "fault", "protocol", "right", "refused", "failed", "wrong", "worst ms")
-    lines = ["{:<12} {:<14} {:<8} {:>8} {:>8} {:>7} {:>6} {:>9}".format(*names)]
-    lines += [
-        f"{row['server']:<12} {row['fault']:<14} {row['protocol']:<8} {row['right']:>8,} {row['refused']:>8,} "
-        f"{row['failed']:>7} {row['wrong']:>6} {row['worst_ms']:>9,.1f}" + ("" if is_borne(row) else "  NOT BORNE")
-        for row in rows
-    ]
+    head = ("server", "fault", "protocol", "right", "refused", "failed", "wrong", "worst ms")
+    lines = ["{:<12} {:<14} {:<8} {:>8} {:>8} {:>7} {:>6} {:>9}".format(*head)]
+    for row in rows:
+        counts = f"{row['right']:>8,} {row['refused']:>8,} {row['failed']:>7} {row['wrong']:>6}"
+        missed = "" if meets_requirements(row) else "  MISSED"
+        names = f"{row['server']:<12} {row['fault']:<14} {row['protocol']:<8}"
+        lines.append(f"{names} {counts} {row['worst_ms']:>9,.1f}{missed}")
     return "\n".join(lines)
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
+def _wait_until(condition: Callable[[], bool], what: str) -> None:
     ends_s = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > ends_s:
@@ -188,27 +202,10 @@ def _until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def _ready_workers(up: Up) -> int:
-    return up.running.log.read_text(errors="replace").count("is ready on")
-
-
-def _served(up: Up) -> set[str]:
-    """The versions that answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", up.port, timeout=10)
-    try:
-        connection.request("GET", f"/v{1 if up.name == 'tfserving' else 2}/models/{up.artifact}")
-        found = json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
-    if up.name != "tfserving":
-        return set(found["versions"])
-    return {row["version"] for row in found["model_version_status"] if row["state"] in ("AVAILABLE", "UNLOADING")}
-
-
 def main(argv: list[str] | None = None) -> int:
     """Bring about every fault, write, print."""
     parser = argparse.ArgumentParser(prog="python -m loadtest faults", description=__doc__)
-    parser.add_argument("--servers", default=",".join(ARTIFACTS), help="names with commas")
+    parser.add_argument("--servers", default=",".join(list_servers()), help="names with commas")
     parser.add_argument("--faults", default=",".join(FAULTS), help="names with commas")
     parser.add_argument("--seconds", type=float, default=1.0, help="of load before each fault")
     parser.add_argument("--output", type=Path, default=RESULT)
@@ -218,14 +215,14 @@ def main(argv: list[str] | None = None) -> int:
         for name in options.servers.split(","):
             for fault in options.faults.split(","):
                 print(f"{name}: {fault}", file=sys.stderr, flush=True)
-                rows += suffer(name, fault, options.seconds)
+                rows += inject_fault(name, fault, options.seconds)
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
-    kept = {"rows": rows, "environment": environment(pinning()[0], None), "seconds": options.seconds}
-    write_whole(options.output, to_json(kept).encode())
+    result = {"rows": rows, "environment": environment(pinning()[0], None), "seconds": options.seconds}
+    write_whole(options.output, to_json(result).encode())
     print(table(rows))
-    return 0 if all(map(is_borne, rows)) else 1
+    return 0 if all(map(meets_requirements, rows)) else 1
 
 
 if __name__ == "__main__":

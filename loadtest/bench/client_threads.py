@@ -1,5 +1,7 @@
-"""Closed-loop clients that keep asking while something goes wrong with the server, and count what becomes of each
-request. Threads over plain sockets; every answer is checked.
+"""Closed-loop clients in threads, over plain sockets, that count what becomes of each request; every answer is checked.
+
+For benchmarks that ask whether answers are right or lost while something happens; how fast they come is measured by
+the load generator.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from loadtest.client.target import Target
 TIMEOUT_S = 20.0
 REFUSED_PAUSE_S = 0.001
 HTTP_UNAVAILABLE, GRPC_UNAVAILABLE = 503, 14
+EXPLAINED = 5
+"""Failures and wrong answers whose text is kept."""
 
 
 @dataclass
@@ -34,14 +38,16 @@ class Tally:
     worst_ms: float = 0.0
 
 
-class FaultLoad:
-    """Clients of one endpoint, for the length of a block."""
+class ClientThreads:
+    """The clients of one endpoint, for the length of a block; at any time they send different samples."""
 
     def __init__(self, target: Target, clients: int) -> None:
         self._target = target
         self._stop = threading.Event()
         self._tallies = [Tally() for _ in range(clients)]
-        self._threads = [threading.Thread(target=self._ask, args=(tally,)) for tally in self._tallies]
+        self._threads = [
+            threading.Thread(target=self._loop, args=(tally, number)) for number, tally in enumerate(self._tallies)
+        ]
         self.explanations: list[str] = []
 
     def __enter__(self) -> Self:
@@ -51,7 +57,7 @@ class FaultLoad:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Let every client have its last answer."""
+        """Wait for every client's last answer."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -61,10 +67,10 @@ class FaultLoad:
         summed = {field.name: sum(getattr(t, field.name) for t in self._tallies) for field in fields(Tally)}
         return {**summed, "worst_ms": round(max(t.worst_ms for t in self._tallies), 1)}
 
-    def _ask(self, tally: Tally) -> None:
+    def _loop(self, tally: Tally, number: int) -> None:
         target = self._target
         connection: Any = target.connection(timeout_s=TIMEOUT_S)
-        index = 0
+        index = number * len(target.requests) // len(self._tallies)
         while not self._stop.is_set():
             index = (index + 1) % len(target.requests)
             began_s = time.perf_counter()
@@ -74,7 +80,8 @@ class FaultLoad:
                 tally.left = 1
                 return
             except (OSError, BrokenAnswerError) as error:
-                self._fail(tally, f"{type(error).__name__}: {error}")
+                tally.failed += 1
+                self._explain(f"{type(error).__name__}: {error}")
                 continue
             tally.worst_ms = max(tally.worst_ms, (time.perf_counter() - began_s) * 1e3)
             self._judge(tally, index, answer)
@@ -89,21 +96,24 @@ class FaultLoad:
             if grpc or b"\r\nretry-after:" in answer.head.lower():
                 tally.refused += 1
             else:
-                self._fail(tally, "503 without Retry-After")
+                tally.failed += 1
+                self._explain("503 without Retry-After")
             time.sleep(REFUSED_PAUSE_S)
             return
         try:
-            why = self._target.fault(index, answer)
+            fault = self._target.fault(index, answer)
         except ValueError as error:
-            self._fail(tally, str(error))
+            tally.failed += 1
+            self._explain(str(error))
             return
-        tally.wrong += bool(why)
-        tally.right += not why
+        tally.wrong += bool(fault)
+        tally.right += not fault
+        if fault:
+            self._explain(fault)
 
-    def _fail(self, tally: Tally, why: str) -> None:
-        tally.failed += 1
-        if len(self.explanations) < 5:
-            self.explanations.append(why)
+    def _explain(self, reason: str) -> None:
+        if len(self.explanations) < EXPLAINED:
+            self.explanations.append(reason)
 
 
 def _is_sent_away(connection: Any) -> bool:
