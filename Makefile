@@ -1,4 +1,4 @@
-# The front door. `make help` lists what there is; every target that makes a file is a file target: nothing fresh is made again.
+# The front door: `make help` lists the targets. What makes a file is a file target, so that nothing fresh is made again.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -32,8 +32,9 @@ MODELS := $(ARTIFACTS_DIR)/models
 	client-speed gate equal-work bench-servers bench-faults compare-training train-distributed images test-k8s protos \
 	lint typecheck coverage check clean distclean
 
+##@ The main job
 help: ## List the targets.
-	@grep -hE '^[a-zA-Z0-9_%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^##@/ {print "\n" substr($$0, 5)} /^[a-zA-Z0-9_%-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' Makefile
 
 install: $(VENV)/.complete ## Make .venv with every package, pinned by constraints.txt.
 
@@ -53,6 +54,7 @@ compare: export ## The main job: train, export, serve, load-test, report (PROFIL
 test: install export ## Install what is needed and run the tests.
 	@$(PY) -m pytest $(PYTEST_ARGS)
 
+##@ One stage, or one of its products
 data: $(DATA) ## Fetch MNIST and check its SHA-256.
 
 $(DATA): | install
@@ -73,6 +75,7 @@ export-%: install ## Export one artifact: export-pytorch-onnx.
 	@$(MAKE) --no-print-directory train-$(firstword $(subst -, ,$*))
 	@$(PY) -m export $*
 
+##@ Servers
 serve-all: install ## Start every server, print its endpoints, restart what dies; Ctrl-C stops them.
 	@exec $(PY) -m serving up
 
@@ -82,7 +85,8 @@ serve-%: install ## Start one server: serve-onnxruntime, serve-tflite, serve-tfs
 smoke: install ## Send one checked prediction to every running endpoint.
 	@$(PY) -m serving smoke
 
-loadtest: export ## The load test alone; HOST= attaches to servers that run elsewhere, RESUME= goes on with a comparison.
+##@ The load test and the report
+loadtest: export ## The load test alone; HOST= measures servers that run elsewhere, RESUME= continues a comparison.
 	@$(PY) -m loadtest --profile $(PROFILE) $(if $(HOST),--host $(HOST)) $(if $(RESUME),--resume $(RESUME))
 
 loadtest-%: export ## The load test of one server: loadtest-tfserving.
@@ -91,16 +95,17 @@ loadtest-%: export ## The load test of one server: loadtest-tfserving.
 locust: install ## Locust's own web page against the servers that are up, on http://127.0.0.1:8089.
 	@exec $(VENV)/bin/locust -f loadtest/locustfile.py --web-host 127.0.0.1 $(LOCUST_ARGS)
 
-report: install ## The report from the results that are there.
+report: install ## Write the report again from the results.
 	@$(PY) -m loadtest report
 
 slo: export ## The highest open-loop rate of each endpoint whose p99 stays under TARGET_MS.
 	@$(PY) -m loadtest slo --target-ms $(TARGET_MS) $(SLO_ARGS)
 
-conformance: export ## Start each server and hold it to its protocol; the report shows the matrix.
+##@ Is it right? The instrument and the servers, tested and benchmarked
+conformance: export ## Start each server and put the protocol cases to it; the report shows the matrix.
 	@$(PY) -m serving conformance --start || test $$? = 1  # 1: a server fails a MUST, which is a finding
 
-crosscheck: export ## Hold the instrument against itself, MLPerf LoadGen and wrk; writes docs/benchmarks/crosscheck.*.
+crosscheck: export ## Compare the load test with itself, MLPerf LoadGen and wrk; writes docs/benchmarks/crosscheck.*.
 	@$(PIP_INSTALL) --quiet mlcommons-loadgen==6.0.17
 	@$(PY) -m loadtest crosscheck
 
@@ -110,7 +115,7 @@ client-speed: export ## The generator beside a plain FastHttpUser loop.
 gate: install ## Compare two results for CI: BASELINE= CANDIDATE= MAX=10%; 1 on a significant regression.
 	@$(PY) -m loadtest gate --baseline $(BASELINE) --candidate $(CANDIDATE) --max-regression $(or $(MAX),10%)
 
-equal-work: export ## Rerun the well-known mistake of unequal payloads; writes docs/equal_work.md.
+equal-work: export ## Repeat the well-known mistake of unequal payloads; writes docs/equal_work.md.
 	@$(PY) -m loadtest equal-work
 
 bench-servers: export ## Our servers beside others and beside the least code that can do it; writes docs/benchmarks/servers.*.
@@ -119,6 +124,7 @@ bench-servers: export ## Our servers beside others and beside the least code tha
 bench-faults: export ## Our servers under load while versions change, queues fill, workers die; writes docs/benchmarks/faults.json.
 	@$(PY) -m loadtest faults
 
+##@ Training
 compare-training: $(DATA) ## Every execution mode of both twins over rounds; writes docs/benchmarks/training.json.
 	@$(PY) -m training.compare
 
@@ -127,16 +133,18 @@ train-distributed: train-distributed-tensorflow train-distributed-pytorch ## Bot
 train-distributed-%: $(DATA)
 	@$(PY) -m training.distributed $* --workers $(WORKERS) $(if $(RESUME),--resume)
 
+##@ Containers and Kubernetes
 images: export ## Build the images with podman or docker, whichever is there.
 	@$(PY) -m k8s images
 
-k8s-%: install ## On the cluster that KUBECONFIG names, as OVERLAY says: k8s-render k8s-deploy k8s-status k8s-loadtest k8s-train k8s-delete.
+k8s-%: install ## On the cluster that KUBECONFIG names, with OVERLAY=: k8s-{render,deploy,status,loadtest,train,delete}.
 	@$(PY) -m k8s $* --overlay $(OVERLAY)
 
 test-k8s: export ## The end-to-end test on a real cluster.
 	@rm -f $(ARTIFACTS_DIR)/k8s/end_to_end.json
 	@$(PY) -m pytest tests/k8s -m cluster
 
+##@ Development
 protos: ## Compile serving/protos/*.proto again; needs grpcio-tools.
 	@cd serving/protos && $(abspath $(PY)) -m grpc_tools.protoc -I. --descriptor_set_out=protos.desc *.proto
 
@@ -151,7 +159,7 @@ typecheck: install ## Check types.
 coverage: install export ## Run the tests and show the lines that none of them runs.
 	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered --cov-report=html:$(ARTIFACTS_DIR)/coverage $(PYTEST_ARGS)
 
-check: lint typecheck test ## All of the above.
+check: lint typecheck test ## lint, typecheck and test.
 
 clean: ## Remove what was made, but not the environment and the data.
 	@find $(ARTIFACTS_DIR) -mindepth 1 -maxdepth 1 ! -name data -exec rm -rf {} + 2>/dev/null || true
