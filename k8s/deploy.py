@@ -1,6 +1,7 @@
 """Bring an overlay to a cluster and wait until every server is Ready; say why where one does not become so.
 
-Reads `k8s/overlays/<overlay>`; changes the namespace `serving-comparison` of the named cluster, nothing else.
+Reads `k8s/overlays/<overlay>` and the model repository. A server is left out where the repository has no artifact of
+its formats: its pods could never become Ready. Changes the namespace `serving-comparison` of the named cluster alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from contract import StageError
 from k8s.cluster import NAMESPACE, Cluster, folder_of, render
+from serving.repository import read_artifacts
 
 POLL_S = 1.0
 LOG_LINES = 15
@@ -22,12 +24,26 @@ LOG_LINES = 15
 def deploy(cluster: Cluster, overlay: str, timeout_s: float) -> dict[str, float]:
     """Apply the overlay and wait: seconds from the start to Ready by server; raises StageError with events and logs."""
     objects = render(folder_of(overlay))
+    idle = servers_without_models(objects, {manifest.format for manifest in read_artifacts().values()})
+    objects = [item for item in objects if item["metadata"]["name"] not in idle]
+    for name, formats in sorted(idle.items()):
+        print(f"{name} is left out: the model repository has no artifact of {formats}", file=sys.stderr)
     if cluster.tool:
         mark_images(objects, load_images(cluster.tool, objects))
     started_s = time.monotonic()
     print(cluster.apply(objects), end="", file=sys.stderr)
     names = sorted(o["metadata"]["name"] for o in objects if o["kind"] == "Deployment")
     return wait_ready(cluster, names, started_s, timeout_s)
+
+
+def servers_without_models(objects: list[dict[str, Any]], formats: set[str]) -> dict[str, str]:
+    """The Deployments whose init container would deliver nothing, and the formats that each asks for."""
+    wanted = {
+        item["metadata"]["name"]: pods["initContainers"][0]["args"][2:]
+        for item in objects
+        if item["kind"] == "Deployment" and (pods := item["spec"]["template"]["spec"]).get("initContainers")
+    }
+    return {name: " or ".join(names) for name, names in wanted.items() if names and not formats & set(names)}
 
 
 def wait_ready(cluster: Cluster, names: list[str], started_s: float, timeout_s: float) -> dict[str, float]:

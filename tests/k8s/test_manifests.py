@@ -10,7 +10,7 @@ import yaml
 from contract import ROOT
 from k8s.build import DOCKERFILE, list_images
 from k8s.cluster import OVERLAYS
-from k8s.deploy import containers_of
+from k8s.deploy import containers_of, servers_without_models
 from serving.server import find_server, list_servers
 
 SERVERS = list_servers()
@@ -60,6 +60,12 @@ def test_management_is_reachable_from_nowhere(name: str, base: list[dict[str, An
 def test_models_are_delivered_in_the_servers_format(name: str, base: list[dict[str, Any]]) -> None:
     init = find(base, "Deployment", name)["spec"]["template"]["spec"]["initContainers"][0]
     assert tuple(init["args"][2:]) == tuple(find_server(name).formats)
+
+
+def test_servers_without_a_model_are_left_out(base: list[dict[str, Any]]) -> None:
+    assert servers_without_models(base, {"savedmodel", "torchscript", "onnx", "tflite"}) == {}
+    left_out = servers_without_models(base, {"onnx"})
+    assert left_out == {"tflite": "tflite", "tfserving": "savedmodel", "torchserve": "torchscript"}
 
 
 @pytest.mark.parametrize("name", SERVERS)
