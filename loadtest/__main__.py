@@ -39,6 +39,7 @@ SUBCOMMANDS = {
     "crosscheck": "loadtest.crosscheck.command",
     "bench": "loadtest.bench.servers",
     "faults": "loadtest.bench.faults",
+    "mixing": "loadtest.bench.mixing",
     "client-speed": "loadtest.bench.client_speed",
     "equal-work": "loadtest.bench.equal_work",
 }
