@@ -29,7 +29,7 @@ MODELS := $(ARTIFACTS_DIR)/models
 # Or make would take the manifests for intermediate files and remove them.
 .SECONDARY:
 .PHONY: help install compare test data train export serve-all smoke loadtest locust report slo conformance crosscheck \
-	client-speed gate equal-work bench-servers bench-faults compare-training train-distributed images test-k8s protos \
+	client-speed gate equal-work bench-servers bench-faults bench-mixing compare-training train-distributed images test-k8s protos \
 	lint typecheck coverage check clean distclean
 
 ##@ The main job
@@ -123,6 +123,9 @@ bench-servers: export ## Our servers beside others and beside the least code tha
 
 bench-faults: export ## Our servers under load while versions change, queues fill, workers die; writes docs/benchmarks/faults.json.
 	@$(PY) -m loadtest faults
+
+bench-mixing: install ## Are requests of different clients ever mixed up? Ten models whose rows depend on each other; docs/benchmarks/mixing.*.
+	@$(PY) -m loadtest mixing
 
 ##@ Training
 compare-training: $(DATA) ## Every execution mode of both twins over rounds; writes docs/benchmarks/training.json.
