@@ -18,11 +18,12 @@ RESUME ?=
 OVERLAY ?= local
 export PROFILE KUBECONFIG OVERLAY BUILDER TORCH_INDEX_URL
 ARTIFACTS_DIR ?= artifacts
-export ARTIFACTS_DIR
+# Whose artifacts: the MNIST twins, or a model that `python -m export import` took in. Each has a workspace of its own.
+MODEL ?= mnist
+export ARTIFACTS_DIR MODEL
 
 DATA := $(ARTIFACTS_DIR)/data/.complete
-REPOSITORY := $(ARTIFACTS_DIR)/model_repository
-MODELS := $(ARTIFACTS_DIR)/models
+MODELS := $(ARTIFACTS_DIR)/mnist/models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -68,11 +69,11 @@ train-%: $(MODELS)/%/manifest.json ; ## Train one twin: train-tensorflow, train-
 $(MODELS)/%/manifest.json: $(DATA) training/train_%.py training/hyperparameters.py training/mnist.py
 	@$(PY) -m training.train_$*
 
-export: train ## Export to every format; only what passes the parity gate is written.
+export: $(if $(filter mnist,$(MODEL)),train,install) ## Export to every format; only what passes the parity gate is written.
 	@$(PY) -m export
 
 export-%: install ## Export one artifact: export-pytorch-onnx.
-	@$(MAKE) --no-print-directory train-$(firstword $(subst -, ,$*))
+	@$(if $(filter mnist,$(MODEL)),$(MAKE) --no-print-directory train-$(firstword $(subst -, ,$*)))
 	@$(PY) -m export $*
 
 ##@ Servers

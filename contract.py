@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,11 +20,37 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent
 ARTIFACTS = Path(os.environ.get("ARTIFACTS_DIR", ROOT / "artifacts"))
 DATA = ARTIFACTS / "data"
-MODELS = ARTIFACTS / "models"
-MODEL_REPOSITORY = Path(os.environ.get("MODEL_REPOSITORY", ARTIFACTS / "model_repository"))
-MODEL_STORE = ARTIFACTS / "model_store"
-RESULTS = ARTIFACTS / "results"
-REPORT = ARTIFACTS / "report"
+TWINS = "mnist"
+MODEL = os.environ.get("MODEL") or TWINS
+"""The model that a command is about: a name, or the path of a model definition or file."""
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def workspace_name(model: str) -> str:
+    """The name of a model's workspace: the name itself, or the last part of a path without its suffix."""
+    name = re.sub(r"[^a-z0-9]+", "-", Path(model).stem.lower()).strip("-")
+    return model if NAME.fullmatch(model) else name or TWINS
+
+
+def workspace_of(model: str) -> Path:
+    """The folder of everything that is made for one model, the same layout for all."""
+    return ARTIFACTS / workspace_name(model)
+
+
+WORKSPACE = workspace_of(MODEL)
+MODELS = WORKSPACE / "models"
+MODEL_REPOSITORY = Path(os.environ.get("MODEL_REPOSITORY", WORKSPACE / "model_repository"))
+MODEL_STORE = WORKSPACE / "model_store"
+RESULTS = WORKSPACE / "results"
+REPORT = WORKSPACE / "report"
+EXPORT_FIRST = (
+    "run `make export`"
+    if MODEL == TWINS
+    else f"run `python -m export import MODEL_FILE --name {WORKSPACE.name} --samples SAMPLES.npz`"
+)
+"""How this model's artifacts come to be, for messages."""
+ENDPOINTS = WORKSPACE / "endpoints.json"
+"""What is running, as `python -m serving up` writes it."""
 
 FRAMEWORKS = ("tensorflow", "pytorch")
 

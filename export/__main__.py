@@ -1,11 +1,12 @@
-"""Turn the trained models into checked artifacts: every valid pair of framework and format, skipping what is fresh.
+"""Turn trained models into checked artifacts, or take in a model file.
 
-Reads `artifacts/models/`; writes `artifacts/model_repository/<artifact>/` and `samples.npz`. Each conversion has a
-process of its own. Exit code: 0 all there (an artifact that lacks an extra is named), 1 one failed, 2 a mistake.
+Reads `artifacts/mnist/models/` and writes the workspace's `model_repository/<artifact>/` and `samples.npz`, skipping
+what is fresh; each conversion has a process of its own. For another model (MODEL=lgbm) it lists what was taken in. Exit
+code: 0 all there (an artifact that lacks an extra is named), 1 one failed, 2 a mistake.
 
     python -m export [artifact…]
     python -m export list
-    python -m export adopt my_model.onnx --name my-onnx --samples samples.npz
+    python -m export import my_model.onnx --name my-model --samples samples.npz
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from contract import MODEL_REPOSITORY, MODELS, ROOT, Manifest, StageError, shown
+from contract import EXPORT_FIRST, MODEL, MODEL_REPOSITORY, MODELS, ROOT, TWINS, Manifest, StageError, shown
 from export.convert import is_fresh
 from export.format import find_format, list_artifacts
-from export.samples import write_samples
+from export.samples import check_own, write_samples
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Row:
 
     artifact: str
     state: str
-    """`made`, `fresh`, `needs …` or `failed …`."""
+    """`made`, `fresh`, `imported`, `needs …` or `failed …`."""
     seconds: float = 0.0
 
     @property
@@ -43,13 +44,14 @@ class Row:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if given[:1] == ["adopt"]:
-            from export.import_model import main as adopt
+        if words[:1] in (["import"], ["adopt"]):
+            from export.import_model import main as import_main
 
-            return adopt(given[1:])
-        return export(parse(given))
+            return import_main(words)
+        options = parse(words)
+        return export(options) if MODEL == TWINS else list_imported(options.repository)
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
@@ -65,28 +67,38 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def export(given: argparse.Namespace) -> int:
+def export(options: argparse.Namespace) -> int:
     """Make or list the artifacts and print the table."""
-    listing = given.artifacts == ["list"]
-    chosen = list_artifacts() if listing or not given.artifacts else given.artifacts
+    listing = options.artifacts == ["list"]
+    chosen = list_artifacts() if listing or not options.artifacts else options.artifacts
     if unknown := sorted(set(chosen) - set(list_artifacts())):
         raise StageError(f"no artifact {', '.join(unknown)}: choose from {', '.join(list_artifacts())}")
     if listing:
-        rows = [Row(name, state_of(name, given.models, given.repository)) for name in chosen]
+        rows = [Row(name, state_of(name, options.models, options.repository)) for name in chosen]
     else:
         for framework in dict.fromkeys(name.split("-", 1)[0] for name in chosen):
-            Manifest.read(given.models / framework, f"make train-{framework}")
+            Manifest.read(options.models / framework, f"make train-{framework}")
+        check_own(options.repository)
         with tqdm(chosen, desc="export", unit="artifact", leave=False) as bar:
-            rows = [make(name, given.models, given.repository, bar) for name in bar]
-        write_samples(given.models, given.repository)
-    print(table(rows, given.repository))
+            rows = [make_row(name, options.models, options.repository, bar) for name in bar]
+        write_samples(options.models, options.repository)
+    print(table(rows, options.repository))
     return int(any(row.failed for row in rows))
+
+
+def list_imported(repository: Path) -> int:
+    """Print the artifacts that were taken in; there is nothing to make."""
+    names = sorted(path.parent.name for path in repository.glob("*/manifest.json"))
+    if not names:
+        raise StageError(f"no artifact in {shown(repository)}: {EXPORT_FIRST}")
+    print(table([Row(name, "imported") for name in names], repository))
+    return 0
 
 
 def state_of(artifact: str, models: Path, repository: Path) -> str:
     """Say what `make export` would do."""
-    there = (models / artifact.split("-", 1)[0] / "manifest.json").is_file()
-    if there and is_fresh(artifact, models, repository):
+    trained = (models / artifact.split("-", 1)[0] / "manifest.json").is_file()
+    if trained and is_fresh(artifact, models, repository):
         return "fresh"
     return not_exported(artifact) or "to be made"
 
@@ -99,7 +111,7 @@ def not_exported(artifact: str) -> str | None:
     return f"needs the extra {extra}: {format_.remedies.get(framework, '')}" if extra else None
 
 
-def make(artifact: str, models: Path, repository: Path, bar: tqdm[str]) -> Row:
+def make_row(artifact: str, models: Path, repository: Path, bar: tqdm[str]) -> Row:
     """Make one artifact in a process of its own unless it is fresh."""
     if is_fresh(artifact, models, repository):
         return Row(artifact, "fresh")
@@ -121,14 +133,12 @@ def table(rows: list[Row], repository: Path) -> str:
     """The table that the command prints."""
     lines = [f"{'artifact':<22}{'size':>10}{'accuracy':>10}{'max diff':>10}{'batching':>9}{'seconds':>9}  state"]
     for row in rows:
-        figures = f"{'':>29}{'':>9}"
+        figures = ""
         if (repository / row.artifact / "manifest.json").is_file() and not row.failed:
             m = Manifest.read(repository / row.artifact, "make export")
-            parity = m.parity
-            figures = (
-                f"{m.size_bytes / 1e6:>7.1f} MB{m.test_accuracy or 0:>10.2%}"
-                f"{parity['max_abs_diff']:>10.1e}{m.batching.verdict:>9}"
-            )
+            accuracy = "" if m.test_accuracy is None else f"{m.test_accuracy:.2%}"
+            figures = f"{m.size_bytes / 1e6:>7.1f} MB{accuracy:>10}"
+            figures += f"{m.parity.get('max_abs_diff', 0):>10.1e}{m.batching.verdict:>9}"
         lines.append(f"{row.artifact:<22}{figures:<39}{row.seconds:>9.1f}  {row.state}")
     return "\n".join([*lines, f"in {shown(repository)}"])
 

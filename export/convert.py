@@ -1,8 +1,8 @@
 """Make one artifact: convert, pass the gate, write the manifest, move into place. Each runs in a process of its own.
 
-Reads `artifacts/models/<framework>/`; writes `artifacts/model_repository/<artifact>/1/…` and `manifest.json`.
+Reads `<models>/<framework>/`; writes `<repository>/<artifact>/1/…` and `manifest.json`.
 
-    python -m export.convert pytorch-onnx artifacts/models artifacts/model_repository
+    python -m export.convert pytorch-onnx artifacts/mnist/models artifacts/mnist/model_repository
 """
 
 from __future__ import annotations

@@ -1,175 +1,247 @@
 """Take in a model that a user brings: a file of some format and a `samples.npz` with the answers to expect of it.
 
 The samples have `inputs/<tensor>` and `expected/<tensor>`, the samples in the first dimension, and `labels` if known.
-Writes the version folder and the manifest as the export does, once the model reproduces the answers.
+Writes the workspace `artifacts/<name>/` as the export does, once the model reproduces the answers; several files of one
+model go into one workspace. Nothing outside of that workspace is touched.
 
-    python -m export adopt my_model.onnx --name my-onnx --samples samples.npz [--repository DIR]
+    python -m export import my_model.onnx --name my-model --samples samples.npz
+    make compare MODEL=my-model
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import sys
 import tempfile
-import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from contract import DATATYPE_OF, MODEL_REPOSITORY, Manifest, StageError, TensorSpec, files_below, shown, size_below
+from contract import (
+    NAME,
+    TWINS,
+    Batching,
+    Manifest,
+    StageError,
+    Tensors,
+    files_below,
+    shown,
+    size_below,
+    workspace_of,
+)
 from export.batching import prove_batching
 from export.convert import VERSION, GateError
-from export.format import LoadedModel, find_format, list_artifacts
-from export.formats.torchscript import write_signature
+from export.format import LoadedModel, find_format
+from export.model_files import format_of, place
 from export.parity import Parity, compare, tolerances_of
-from export.samples import add_samples
+from export.samples import add_samples, others_with
+from export.user_samples import UserSamples, fit, read_user_samples
 
-# The format of a file by its suffix, and the name that the version folder gives it; a folder is a SavedModel.
-FILES = {".onnx": ("onnx", "model.onnx"), ".tflite": ("tflite", "model.tflite"), ".pt": ("torchscript", "model.pt")}
 TOLERANCE = 1e-4
 """As servers are held to; the answers may come from another machine."""
+RESERVED = (TWINS, "data", "bench", "k8s", "coverage")
+"""Folders of `artifacts/` that are no user's workspace."""
 
 
 @dataclass(frozen=True)
-class Brought:
-    """The samples that come with a model."""
+class ImportRequest:
+    """What the command line asks for."""
 
-    inputs: dict[str, np.ndarray]
-    expected: dict[str, np.ndarray]
-    labels: np.ndarray | None
+    model: Path
+    artifact: str
+    samples: Path
+    framework: str
+    repository: Path
+    tolerance: float = TOLERANCE
+    signature: str | None = None
+    declare_batching: bool = False
 
 
-def main(argv: list[str]) -> int:
-    """Run the command line after the word `adopt`; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m export adopt", description=__doc__)
-    parser.add_argument("model", type=Path, help=".onnx, .tflite or TorchScript .pt, or the folder of a SavedModel")
-    parser.add_argument("--name", required=True, help="what the artifact shall be called, e.g. my-onnx")
-    parser.add_argument("--samples", type=Path, required=True, help=".npz: inputs/<tensor>, expected/<tensor>, labels")
-    parser.add_argument("--framework", default="custom", help="who trained it, for the record; default: %(default)s")
-    parser.add_argument("--repository", type=Path, default=MODEL_REPOSITORY, help="default: %(default)s")
-    given = parser.parse_args(argv)
+def main(words: list[str]) -> int:
+    """Run `import`, or `adopt` as older releases called it; return the exit code."""
+    request = parse_adopt(words[1:]) if words[0] == "adopt" else parse_import(words[1:])
     try:
-        manifest = adopt(given.model, given.name, given.samples, given.framework, given.repository)
+        manifest = import_model(request)
     except GateError as error:
-        print(f"{given.name} was not taken in: {error}", file=sys.stderr)
+        print(f"{shown(request.model)} was not taken in: {error}", file=sys.stderr)
         return 1
     print(
         f"{manifest.name}: {manifest.format}, {manifest.size_bytes:,} bytes, largest difference "
-        f"{manifest.parity['max_abs_diff']:.1e} on {manifest.parity['samples']:,} samples, batching "
-        f"{manifest.batching.verdict} ({manifest.batching.reason}), in {shown(given.repository)}"
+        f"{manifest.parity['max_abs_diff']:.1e} on {manifest.parity['samples']:,} samples, in "
+        f"{shown(request.repository)}\nbatching {manifest.batching.verdict}: {manifest.batching.reason}"
     )
     return 0
 
 
-def adopt(model: Path, name: str, samples: Path, framework: str, repository: Path) -> Manifest:
+def parse_import(words: list[str]) -> ImportRequest:
+    """Read the command line of `import`."""
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m export import", description=__doc__, formatter_class=raw)
+    add_options(parser)
+    parser.add_argument("--name", required=True, help="of the model and its workspace, e.g. my-model")
+    parser.add_argument("--artifact", help="default: <framework>-<format>, e.g. custom-onnx")
+    options = parser.parse_args(words)
+    check_name("--name", options.name)
+    if options.name in RESERVED:
+        raise StageError(f"--name {options.name!r} is taken by this project: choose another")
+    artifact = options.artifact or f"{options.framework}-{format_of(options.model)}"
+    check_name("--artifact", artifact)
+    return request_of(options, artifact, workspace_of(options.name) / "model_repository")
+
+
+def parse_adopt(words: list[str]) -> ImportRequest:
+    """Read the command line of `adopt`, which named the artifact and might name a repository."""
+    parser = argparse.ArgumentParser(prog="python -m export adopt")
+    add_options(parser)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--repository", type=Path)
+    options = parser.parse_args(words)
+    check_name("--name", options.name)
+    if options.repository is None and options.name in RESERVED:
+        raise StageError(f"--name {options.name!r} is taken by this project: choose another")
+    print(
+        f"`export adopt` is now `python -m export import … --name {options.name}`, and this name goes with the next "
+        f"release; commands about the model take MODEL={options.name}",
+        file=sys.stderr,
+    )
+    return request_of(options, options.name, options.repository or workspace_of(options.name) / "model_repository")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what both commands take."""
+    parser.add_argument("model", type=Path, help=".onnx, .tflite, TorchScript (.pt, .pth, .jit) or a SavedModel folder")
+    parser.add_argument("--samples", type=Path, required=True, help=".npz: inputs/<tensor>, expected/<tensor>, labels")
+    parser.add_argument("--framework", default="custom", help="who trained it, for the record; default: %(default)s")
+    parser.add_argument("--signature", help="of a TFLite file or SavedModel; default: serving_default")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        help="of numbers: absolute, plus the same share of an output's largest; default: %(default)g",
+    )
+    parser.add_argument(
+        "--declare-batching",
+        action="store_true",
+        help="say that rows are independent where the samples can't show it: servers join requests on your word",
+    )
+
+
+def request_of(options: argparse.Namespace, artifact: str, repository: Path) -> ImportRequest:
+    """The request that the options make."""
+    return ImportRequest(
+        options.model,
+        artifact,
+        options.samples,
+        options.framework,
+        repository,
+        options.tolerance,
+        options.signature,
+        options.declare_batching,
+    )
+
+
+def check_name(option: str, name: str) -> None:
+    """Raise StageError unless a name can stand in paths, URLs and Kubernetes."""
+    if not NAME.fullmatch(name):
+        raise StageError(f"{option} {name!r}: use lower-case letters, digits and hyphens, as in my-model")
+
+
+def import_model(request: ImportRequest) -> Manifest:
     """Put a model and its samples into a repository; raises GateError where it doesn't give the expected answers."""
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise StageError(f"--name {name!r}: use lower-case letters, digits and hyphens, as in my-onnx")
-    if name in list_artifacts():
-        raise StageError(f"--name {name!r} is what `make export` calls one of its own: choose another")
-    format_name, brought = format_of(model), read_brought(samples)
-    repository.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=repository) as temporary:
-        folder = Path(temporary) / name
-        place(model, folder / VERSION, brought)
-        loaded = find_format(format_name).load(folder / VERSION)
-        batching = prove_batching(loaded, brought.inputs, name)
-        tolerances = tolerances_of(brought.expected, TOLERANCE, TOLERANCE)
-        parity, answers = compare(loaded, brought.inputs, brought.expected, name, tolerances, batching)
-        if parity.failures:
-            raise GateError("; ".join(parity.failures))
-        accuracy = right(brought, answers)
-        manifest = replace(
-            describe(name, framework, format_name, loaded, folder, parity, accuracy),
-            batching=batching,
-            tolerances=tolerances,
-        )
-        manifest.write(folder)
-        add_samples(repository, name, brought.inputs, brought.expected, brought.labels)
-        shutil.rmtree(repository / name, ignore_errors=True)
-        folder.rename(repository / name)
+    format_name, samples = format_of(request.model), read_user_samples(request.samples)
+    check_not_converted(request.repository / request.artifact)
+    others_with(request.repository, request.artifact, samples.inputs)
+    made = [path for path in (request.repository, *request.repository.parents) if not path.exists()]
+    request.repository.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{request.artifact}.", dir=request.repository) as temporary:
+            folder = Path(temporary) / request.artifact
+            return take_in(request, format_name, samples, folder)
+    except BaseException:
+        for path in made:  # a failed import leaves no empty folders behind
+            path.rmdir()
+        raise
+
+
+def check_not_converted(folder: Path) -> None:
+    """Raise StageError where an artifact that the export made would be replaced."""
+    if (folder / "manifest.json").is_file() and "model_sha256" in Manifest.read(folder, "make export").training:
+        raise StageError(f"{shown(folder)} was made by `make export`: choose another --name")
+
+
+def take_in(request: ImportRequest, format_name: str, samples: UserSamples, folder: Path) -> Manifest:
+    """Copy the model into `folder`, check it there, and move it into the repository."""
+    place(request.model, format_name, folder / VERSION, samples.inputs, samples.expected)
+    try:
+        model = find_format(format_name).load(folder / VERSION)
+        samples = fit(samples, model, request.model)
+        batching, parity, answers = examine(model, samples, request)
+    except StageError as error:
+        raise StageError(in_the_users_words(error, folder / VERSION, request.model)) from error
+    if parity.failures:
+        raise GateError("; ".join(parity.failures))
+    manifest = describe(request, format_name, model, folder, samples, batching, parity, answers)
+    manifest.write(folder)
+    add_samples(request.repository, request.artifact, samples.inputs, samples.expected, samples.labels)
+    shutil.rmtree(request.repository / request.artifact, ignore_errors=True)
+    folder.rename(request.repository / request.artifact)
     return manifest
 
 
-def format_of(model: Path) -> str:
-    """The format of a user's file, by its suffix."""
-    if model.is_dir():
-        return "savedmodel"
-    if not model.is_file():
-        raise StageError(f"no file {shown(model)}")
-    if model.suffix not in FILES:
-        raise StageError(f"{shown(model)}: a model is a folder (SavedModel) or ends in {', '.join(FILES)}")
-    return FILES[model.suffix][0]
+def examine(
+    model: LoadedModel, samples: UserSamples, request: ImportRequest
+) -> tuple[Batching, Parity, dict[str, np.ndarray]]:
+    """Prove batching and compare the answers."""
+    title = shown(request.model)
+    batching = prove_batching(model, samples.inputs, title)
+    if request.declare_batching and not batching.may_join:
+        batching = Batching("declared", f"by the user; the proof said {batching.verdict}: {batching.reason}")
+    tolerances = tolerances_of(samples.expected, request.tolerance, request.tolerance)
+    scores = score_output(samples)
+    parity, answers = compare(model, samples.inputs, samples.expected, title, tolerances, batching, scores)
+    return batching, parity, answers
 
 
-def place(model: Path, version_folder: Path, brought: Brought) -> None:
-    """Copy the model under the name its format gives it; a TorchScript file gets the samples' tensor names."""
-    if model.is_dir():
-        shutil.copytree(model, version_folder)
-        return
-    version_folder.mkdir(parents=True)
-    shutil.copyfile(model, version_folder / FILES[model.suffix][1])
-    if model.suffix == ".pt":
-        write_signature(version_folder, specs_of(brought.inputs), specs_of(brought.expected))
+def score_output(samples: UserSamples) -> str | None:
+    """The output whose largest element is the label: the first table of numbers, where labels are known."""
+    tables = (name for name, array in samples.expected.items() if array.ndim == 2 and array.dtype.kind == "f")
+    return next(tables, None) if samples.labels is not None else None
 
 
-def specs_of(tensors: dict[str, np.ndarray]) -> tuple[TensorSpec, ...]:
-    """The tensors' names, datatypes and shapes, the first dimension free."""
-    return tuple(TensorSpec(n, DATATYPE_OF[array.dtype], (-1, *array.shape[1:])) for n, array in tensors.items())
-
-
-def read_brought(path: Path) -> Brought:
-    """Read a user's samples; raises StageError with what they lack."""
-    try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise StageError(f"no file {shown(path)}") from None
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise StageError(f"{shown(path)} is no .npz file of plain arrays: {error}") from None
-    inputs, expected = (
-        {name.removeprefix(side): array for name, array in arrays.items() if name.startswith(side)}
-        for side in ("inputs/", "expected/")
-    )
-    for side, found in (("inputs", inputs), ("expected", expected)):
-        if not found:
-            raise StageError(f"{shown(path)} has no array {side}/<tensor>, only {', '.join(arrays) or 'none'}")
-    counts = {name: len(array) for name, array in (inputs | expected).items()}
-    if len(set(counts.values())) > 1 or not all(counts.values()):
-        raise StageError(f"{shown(path)}: the arrays have to have the same number of samples, they have {counts}")
-    return Brought(inputs, expected, arrays.get("labels"))
-
-
-def right(brought: Brought, answers: dict[str, np.ndarray]) -> float | None:
-    """The share of right labels, where labels and one table of scores are known."""
-    scores = next(iter(answers.values()))
-    if brought.labels is None or scores.ndim != 2:
-        return None
-    return float((scores.argmax(axis=1) == brought.labels).mean())
+def in_the_users_words(error: StageError, version_folder: Path, model: Path) -> str:
+    """A message about the copy, which is gone, as one about the user's own file."""
+    message = str(error).removesuffix(": run `make export`")
+    for path in (*sorted(version_folder.rglob("*")), version_folder):
+        message = message.replace(shown(path), shown(model)).replace(str(path), str(model))
+    return message
 
 
 def describe(
-    name: str,
-    framework: str,
+    request: ImportRequest,
     format_name: str,
     model: LoadedModel,
     folder: Path,
+    samples: UserSamples,
+    batching: Batching,
     parity: Parity,
-    accuracy: float | None,
+    answers: Tensors,
 ) -> Manifest:
     """Make the manifest of a model that passed."""
+    scores = score_output(samples)
+    right = float((answers[scores].argmax(axis=1) == samples.labels).mean()) if scores else None
     return Manifest(
-        name=name,
-        framework=framework,
+        name=request.artifact,
+        framework=request.framework,
         format=format_name,
         version=VERSION,
         inputs=model.inputs,
         outputs=model.outputs,
         sha256=files_below(folder),
         size_bytes=size_below(folder),
-        test_accuracy=accuracy,
+        test_accuracy=right,
+        batching=batching,
+        tolerances=tolerances_of(samples.expected, request.tolerance, request.tolerance),
         parity=parity.as_dict(),
     )

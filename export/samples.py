@@ -1,6 +1,6 @@
 """The samples that go with a model repository: inputs, and the answers expected of each artifact.
 
-Writes `artifacts/model_repository/samples.npz`: `inputs/<tensor>`, `expected/<artifact>/<tensor>`, `labels`. From here
+Writes `<repository>/samples.npz`: `inputs/<tensor>`, `expected/<artifact>/<tensor>`, `labels`. From here
 on nothing knows that this is MNIST. The same content gives the same bytes, so its sha256 says that work was equal.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contract import FRAMEWORKS, Manifest, StageError, Tensors, shown, write_whole
+from contract import Manifest, StageError, Tensors, shown, write_whole
 
 FILE = "samples.npz"
 COUNT = 512
@@ -21,35 +21,51 @@ COUNT = 512
 
 
 def write_samples(models: Path, repository: Path) -> Path:
-    """Write the samples of every artifact in the repository; keep those of artifacts brought by a user."""
+    """Write the samples of every artifact of the twins; raises StageError where the repository is another model's."""
     from training.mnist import INPUT, OUTPUT, read_split, scale
 
     test = read_split("t10k").first(COUNT)
     arrays = {f"inputs/{INPUT.name}": scale(test.images), "labels": test.labels.astype(np.int64)}
-    kept = read_arrays(repository)
+    check_own(repository)
     for path in sorted(repository.glob("*/manifest.json")):
         manifest = Manifest.read(path.parent, "make export")
-        if manifest.framework in FRAMEWORKS and "model_sha256" in manifest.training:
-            answers = np.load(models / manifest.framework / "test_probabilities.npy")[:COUNT]
-            arrays[f"expected/{manifest.name}/{OUTPUT.name}"] = answers
-        else:
-            arrays |= {name: a for name, a in kept.items() if name.startswith(f"expected/{manifest.name}/")}
+        answers = np.load(models / manifest.framework / "test_probabilities.npy")[:COUNT]
+        arrays[f"expected/{manifest.name}/{OUTPUT.name}"] = answers
     return save(repository, arrays)
+
+
+def check_own(repository: Path) -> None:
+    """Raise StageError where a repository holds a model that isn't the twins': nothing of it may be overwritten."""
+    manifests = (Manifest.read(path.parent, "make export") for path in sorted(repository.glob("*/manifest.json")))
+    foreign = [manifest.name for manifest in manifests if "model_sha256" not in manifest.training]
+    if foreign:
+        raise StageError(
+            f"{shown(repository)} holds another model ({', '.join(foreign)}): give its name with MODEL=, and leave "
+            "MODEL_REPOSITORY unset; nothing was changed"
+        )
+
+
+def others_with(repository: Path, artifact: str, inputs: Tensors) -> list[str]:
+    """The other artifacts of a repository; raises StageError where these are checked with other inputs."""
+    others = sorted(p.parent.name for p in repository.glob("*/manifest.json") if p.parent.name != artifact)
+    arrays = {name: a for name, a in read_arrays(repository).items() if name.startswith("inputs/")}
+    if others and not same(arrays, {f"inputs/{name}": array for name, array in inputs.items()}):
+        raise StageError(
+            f"{shown(repository)} has {', '.join(others)} with other inputs ({', '.join(sorted(arrays))}): all "
+            "artifacts of a model are checked with the same samples; choose another --name for another model"
+        )
+    return others
 
 
 def add_samples(
     repository: Path, artifact: str, inputs: Tensors, answers: Tensors, labels: np.ndarray | None = None
 ) -> Path:
     """Add an artifact's answers to the repository's samples; raises StageError where the inputs are other ones."""
-    arrays = read_arrays(repository)
-    had = {name: array for name, array in arrays.items() if name.startswith("inputs/")}
-    new = {f"inputs/{name}": array for name, array in inputs.items()}
-    if had and not same(had, new):
-        raise StageError(
-            f"{shown(repository / FILE)} has other inputs ({', '.join(sorted(had))}) than {artifact}'s samples: "
-            "give the model a repository of its own with --repository"
-        )
-    arrays |= new | {f"expected/{artifact}/{name}": array for name, array in answers.items()}
+    others = others_with(repository, artifact, inputs)
+    kept = read_arrays(repository) if others else {}
+    arrays = {name: array for name, array in kept.items() if not name.startswith(f"expected/{artifact}/")}
+    arrays |= {f"inputs/{name}": array for name, array in inputs.items()}
+    arrays |= {f"expected/{artifact}/{name}": array for name, array in answers.items()}
     if labels is not None:
         arrays["labels"] = labels
     return save(repository, arrays)

@@ -24,7 +24,7 @@ from k8s.facts import cluster_facts, throttled_s
 
 JOB, WORKERS = "loadtest", "loadtest-worker"
 OF_OUR_OWN = "serving-comparison-"
-INSIDE = "/results/results/cluster"
+INSIDE = "/results/mnist/results/cluster"
 POLL_S = 1.0
 
 

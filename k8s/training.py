@@ -58,7 +58,7 @@ def _train_one(cluster: Cluster, framework: str, job: dict[str, Any], timeout_s:
     _delete(cluster, name)
     cluster.apply([job] if _version(cluster) >= INDEXED_SINCE else plain_pods(job))
     pod = _wait_for_model(cluster, name, timeout_s)
-    archive = cluster.run_bytes("exec", pod, "--", "tar", "-C", f"/artifacts/models/{framework}", "-cf", "-", ".")
+    archive = cluster.run_bytes("exec", pod, "--", "tar", "-C", f"/artifacts/mnist/models/{framework}", "-cf", "-", ".")
     target = MODELS_FROM_CLUSTER / framework
     with tarfile.open(fileobj=io.BytesIO(archive)) as file:
         file.extractall(target, filter="data")

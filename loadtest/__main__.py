@@ -28,7 +28,7 @@ from loadtest.runs.comparison import Comparison, run_comparison
 from loadtest.runs.in_process import measure_missing
 from loadtest.scenarios import PROFILES, at_rate, find_profile
 from serving.repository import read_artifacts
-from serving.server import Endpoint, find_server, list_servers
+from serving.server import Endpoint, find_server, list_servers, servers_for
 
 SUBCOMMANDS = {
     "report": "loadtest.report.command",
@@ -89,7 +89,7 @@ def _asked(given: argparse.Namespace, words: Sequence[str]) -> Comparison:
         name=given.name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-{profile.name}",
         profile=profile,
         seed=given.seed,
-        servers=() if attached else tuple(given.servers or list_servers()),
+        servers=() if attached else tuple(given.servers or servers_for(read_artifacts())),
         attached=attached,
         only=tuple(given.only),
         target_ms=given.target_ms,

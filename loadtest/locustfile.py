@@ -6,7 +6,7 @@ Start servers with `make serve-all`, then
     locust -f loadtest/locustfile.py --headless -u 8 -t 10s --endpoint onnxruntime/pytorch-onnx/grpc
     locust -f loadtest/locustfile.py --headless -u 2 -t 10s --arrivals poisson --rate 500 --processes 2
 
-Reads `artifacts/endpoints.json` (another file: ENDPOINTS) and the model repository; with `--raw FOLDER` writes every
+Reads `<workspace>/endpoints.json` (another file: ENDPOINTS) and the model repository; with `--raw FOLDER` writes every
 request's times. `python -m loadtest.locustfile PLAN` carries out a plan of the comparison, with LOADTEST_WORKERS=N on
 that many workers.
 """
@@ -30,14 +30,14 @@ from locust import events
 from locust.env import Environment
 from locust.runners import LocalRunner, MasterRunner
 
-from contract import StageError
+from contract import ENDPOINTS, StageError
 from loadtest.analysis.run_metrics import summarise
 from loadtest.client.target import build_target
 from loadtest.generator.loops import Load
 from loadtest.generator.users import EndpointUser, Session, locust_report, user_class
 from loadtest.raw_times import RIGHT, write_raw
 from loadtest.scenarios import FOREVER_S, IN_FLIGHT_CAP, Closed, Open, Scenario
-from serving.process.supervisor import ENDPOINTS, read_running
+from serving.process.supervisor import read_running
 from serving.server import Endpoint
 
 SESSIONS: dict[str, Session] = {}

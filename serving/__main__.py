@@ -13,7 +13,7 @@ from contract import Manifest, StageError, Tensors
 from serving.client import PredictionError, check, predict
 from serving.process.supervisor import read_running, up
 from serving.repository import read_artifacts, read_samples
-from serving.server import Endpoint, find_server, list_servers
+from serving.server import Endpoint, find_server, list_servers, servers_for
 
 
 def list_command(_arguments: argparse.Namespace) -> int:
@@ -31,7 +31,7 @@ def list_command(_arguments: argparse.Namespace) -> int:
 
 def up_command(arguments: argparse.Namespace) -> int:
     """Run servers until Ctrl-C."""
-    return up(arguments.servers or list_servers(), arguments.port_offset)
+    return up(arguments.servers or servers_for(read_artifacts()), arguments.port_offset)
 
 
 def smoke_command(_arguments: argparse.Namespace) -> int:
@@ -106,7 +106,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="command")
     commands.add_parser("list", help=list_command.__doc__).set_defaults(run=list_command)
     command = commands.add_parser("up", help=up_command.__doc__)
-    command.add_argument("servers", nargs="*", help=f"default: {' '.join(list_servers())}")
+    command.add_argument(
+        "servers", nargs="*", help=f"default: of these all with an artifact: {' '.join(list_servers())}"
+    )
     command.add_argument("--port-offset", type=int, default=0, help="added to every default port")
     command.set_defaults(run=up_command)
     commands.add_parser("smoke", help=smoke_command.__doc__).set_defaults(run=smoke_command)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contract import MODEL_REPOSITORY, Manifest, StageError, Tensors, Tolerance, sha256_of, shown
+from contract import EXPORT_FIRST, MODEL_REPOSITORY, Manifest, StageError, Tensors, Tolerance, sha256_of, shown
 from export.parity import as_rows, row_differences
 from export.samples import FILE, read_arrays, take
 
@@ -82,7 +82,7 @@ def read_artifacts(repository: Path = MODEL_REPOSITORY) -> dict[str, Manifest]:
     """Every complete artifact of the repository by name."""
     paths = sorted(repository.glob("*/manifest.json"))
     if not paths:
-        raise StageError(f"no artifact with a manifest in {shown(repository)}: run `make export`")
+        raise StageError(f"no artifact with a manifest in {shown(repository)}: {EXPORT_FIRST}")
     return {path.parent.name: Manifest.read(path.parent, "make export") for path in paths}
 
 
@@ -90,7 +90,7 @@ def read_samples(repository: Path = MODEL_REPOSITORY) -> Samples:
     """The samples of the repository: `inputs/<tensor>`, `expected/<artifact>/<tensor>` and, where known, `labels`."""
     path = repository / FILE
     if not path.is_file():
-        raise StageError(f"no {shown(path)}: run `make export`")
+        raise StageError(f"no {shown(path)}: {EXPORT_FIRST}")
     arrays = read_arrays(repository)
     expected: dict[str, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
@@ -99,7 +99,7 @@ def read_samples(repository: Path = MODEL_REPOSITORY) -> Samples:
             expected.setdefault(artifact, {})[output] = array
     inputs = {name.removeprefix("inputs/"): a for name, a in arrays.items() if name.startswith("inputs/")}
     if not inputs:
-        raise StageError(f"{shown(path)} has no array `inputs/<tensor>`: run `make export`")
+        raise StageError(f"{shown(path)} has no array `inputs/<tensor>`: {EXPORT_FIRST}")
     manifests = [Manifest.read(path.parent, "make export") for path in sorted(repository.glob("*/manifest.json"))]
     ranks = {spec.name: len(spec.shape) for manifest in manifests for spec in manifest.inputs}
     tolerances = {manifest.name: manifest.tolerances for manifest in manifests}

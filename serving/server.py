@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -182,6 +183,15 @@ def list_servers() -> list[str]:
     """The names of all servers: the files and folders of `serving/servers/`."""
     found = (path.stem for path in SERVERS.iterdir() if path.suffix in ("", ".py"))
     return sorted(name for name in found if not name.startswith(("_", ".")))
+
+
+def servers_for(artifacts: Mapping[str, Manifest]) -> list[str]:
+    """The servers that one of these artifacts is for; a line on stderr names those that are left out."""
+    formats = {manifest.format for manifest in artifacts.values()}
+    usable = [name for name in list_servers() if formats.intersection(find_server(name).formats)]
+    for name in sorted(set(list_servers()) - set(usable)):
+        print(f"{name} is left out: no artifact of format {' or '.join(find_server(name).formats)}", file=sys.stderr)
+    return usable
 
 
 def find_server(name: str) -> Server:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
-from contract import Batching, Manifest, TensorSpec, Tolerance
+import pytest
+
+from contract import ROOT, Batching, Manifest, TensorSpec, Tolerance, workspace_name
 
 OLD = {
     "name": "old", "framework": "pytorch", "format": "onnx", "version": "1", "sha256": {}, "size_bytes": 0,
@@ -47,3 +52,34 @@ def test_batching_is_joined_where_it_was_proven_or_declared():
     assert [Batching(verdict).may_join for verdict in ("proven", "declared", "refused", "unknown")] == [
         True, True, False, False,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("mnist", "mnist"),
+        ("my-model", "my-model"),
+        ("examples/resnet50", "resnet50"),
+        ("models/My Model.onnx", "my-model"),
+    ],
+)
+def test_workspace_has_the_name_of_the_model(model, name):
+    assert workspace_name(model) == name
+
+
+def test_make_never_trains_the_twins_for_another_model():
+    for target in ("export", "compare", "loadtest", "loadtest-onnxruntime", "slo", "conformance", "images"):
+        words = ("make", "--dry-run", "--always-make", "-o", "install", target, "MODEL=mine", "VENV=.venv")
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "training" not in done.stdout, target
+        assert "-m export" in done.stdout
+
+
+def test_export_of_another_model_names_the_way_in(tmp_path):
+    environ = {**os.environ, "MODEL": "mine", "ARTIFACTS_DIR": str(tmp_path)}
+    done = subprocess.run(
+        (sys.executable, "-m", "export"), cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert f"no artifact in {tmp_path}/mine/model_repository: run `python -m export import MODEL_FILE" in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -5,8 +5,8 @@ step. The steps to 98 % test accuracy are counted once per framework, by the mod
 every mode does the same updates in the same order from the same seed, and the losses of the turns hold it to that: a
 mode whose loss differs from the counted one's by more than 1 % in a round has no seconds to 98 %. Seconds to 98 % are
 steps times seconds per step, so the ratio to the article's loop is a ratio of speeds. Writes
-`artifacts/results/training.json` after each measurement, so an interrupted comparison keeps what it has, and prints the
-table; one that came to its end is copied to `docs/benchmarks/training.json`.
+`artifacts/mnist/results/training.json` after each measurement, so an interrupted comparison keeps what it has, and
+prints the table; one that came to its end is copied to `docs/benchmarks/training.json`.
 
     python -m training.compare [--rounds 5 --seed 1 --frameworks tensorflow pytorch]
 
@@ -39,8 +39,9 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from contract import FRAMEWORKS, MODELS, RESULTS, ROOT, Manifest, StageError, shown, to_json, write_whole
+from contract import FRAMEWORKS, ROOT, Manifest, StageError, shown, to_json, write_whole
 from training.distributed import FOLDER as DISTRIBUTED
+from training.hyperparameters import MODELS, WORKSPACE
 from training.measure import REFERENCE
 from training.turns import take_turns
 
@@ -52,7 +53,7 @@ COUNTED = ("steps_to_target", "test_accuracy")
 TIMED = ("seconds_to_target", "seconds_per_epoch", "images_per_s", "first_step_s")
 SAME_UPDATES = 0.01
 """How far, relatively, the losses of two modes that do the same updates may lie apart in a round."""
-RESULT = RESULTS / "training.json"
+RESULT = WORKSPACE / "results" / "training.json"
 PUBLISHED = ROOT / "docs" / "benchmarks" / "training.json"
 
 

@@ -5,7 +5,7 @@ TF_CONFIG and add them up over gRPC (MultiWorkerMirroredStrategy). On a cluster 
 start `python -m training.train_<framework>` there and leave this module out. Same seed, same global batch: the result
 is the one of a single process but for the order of summation.
 
-Reads and writes what the twin does, below `artifacts/models-distributed/`. A worker that dies ends the run.
+Reads and writes what the twin does, below `artifacts/mnist/models-distributed/`. A worker that dies ends the run.
 
     python -m training.distributed tensorflow|pytorch [--workers 2] [the twin's own flags, --resume among them]
 """
@@ -25,9 +25,10 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from contract import ARTIFACTS, FRAMEWORKS, MODELS, ROOT, Manifest, StageError
+from contract import FRAMEWORKS, ROOT, Manifest, StageError
+from training.hyperparameters import MODELS, WORKSPACE
 
-FOLDER = ARTIFACTS / "models-distributed"
+FOLDER = WORKSPACE / "models-distributed"
 STOP_WITHIN_S = 10
 TORCHRUN_REPORT = re.compile(rb"^[WE]\d{4} [\d:.]+ +\d+ ", re.MULTILINE)
 

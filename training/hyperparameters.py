@@ -8,8 +8,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_type_hints
 
-from contract import MODELS, StageError
+from contract import TWINS, StageError, workspace_of
 
+WORKSPACE = workspace_of(TWINS)
+"""Of the twins, whichever model the command line is about."""
+MODELS = WORKSPACE / "models"
 ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
 """Stated, because the frameworks' own defaults differ (epsilon: Keras 1e-7, PyTorch 1e-8)."""
 
@@ -46,7 +49,7 @@ class Run:
     mode: str
     """How a step is executed."""
     folder: Path
-    """Where weights and manifest go: `artifacts/models/<framework>`."""
+    """Where weights and manifest go: `artifacts/mnist/models/<framework>`."""
     resume: bool = False
     """Go on from the checkpoint that an interrupted run left in the folder."""
     replicas: int = 1

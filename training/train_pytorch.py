@@ -1,6 +1,6 @@
 """Train the network in PyTorch. Its twin is train_tensorflow.py: `diff` the two and only the framework is left.
 
-Reads MNIST through training.mnist; writes `artifacts/models/pytorch/`: weights, answers on the test images,
+Reads MNIST through training.mnist; writes `artifacts/mnist/models/pytorch/`: weights, answers on the test images,
 manifest. Under `torchrun` (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) the workers share each batch.
 
     python -m training.train_pytorch [--epochs 2 --batch-size 32 --learning-rate 0.001 --seed 1 --mode eager]

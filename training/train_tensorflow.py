@@ -1,6 +1,6 @@
 """Train the network in TensorFlow. Its twin is train_pytorch.py: `diff` the two and only the framework is left.
 
-Reads MNIST through training.mnist; writes `artifacts/models/tensorflow/`: weights, answers on the test images,
+Reads MNIST through training.mnist; writes `artifacts/mnist/models/tensorflow/`: weights, answers on the test images,
 manifest. Where TF_CONFIG names a cluster, its workers share each batch; `--replicas 2` does so inside one process.
 
     python -m training.train_tensorflow [--epochs 2 --batch-size 32 --learning-rate 0.001 --seed 1 --mode xla]

@@ -1,6 +1,6 @@
 """What both twins share around their training loop: the order of the images, the log, the files they leave behind.
 
-Writes `artifacts/models/<framework>/test_probabilities.npy` and, last of all, `manifest.json`.
+Writes `artifacts/mnist/models/<framework>/test_probabilities.npy` and, last of all, `manifest.json`.
 """
 
 from __future__ import annotations

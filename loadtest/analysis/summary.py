@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from contract import ARTIFACTS, MODEL_REPOSITORY, MODELS, RESULTS, Manifest, StageError, shown, to_json
+from contract import MODEL_REPOSITORY, MODELS, RESULTS, WORKSPACE, Manifest, StageError, shown, to_json
 from export.format import find_format, list_artifacts
 from loadtest.analysis.aggregate import describe_endpoint
 from loadtest.analysis.headline import headline
@@ -22,7 +22,7 @@ from loadtest.scenarios import from_fields
 
 BESIDE = {
     "slo": RESULTS / "slo" / "slo.json",
-    "conformance": ARTIFACTS / "conformance.json",
+    "conformance": WORKSPACE / "conformance.json",
     "training_modes": RESULTS / "training.json",
     "in_process": RESULTS / "in_process.json",
 }

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract import Manifest, StageError
+from contract import EXPORT_FIRST, Manifest, StageError
 from serving.client import PredictionError, check
 from serving.process.launcher import free_ports, start, wait_ready
 from serving.repository import Samples, read_artifacts, read_samples
@@ -46,7 +46,7 @@ def find_managed_server(name: str, only: Sequence[str] = (), settings: Settings 
     engine = server.engine(os.environ.get(f"{name.upper()}_ENGINE"))
     artifacts = {key: found for key, found in read_artifacts().items() if found.format in server.formats}
     if not artifacts:
-        raise StageError(f"{name}: no artifact of format {' or '.join(server.formats)}: run `make export`")
+        raise StageError(f"{name}: no artifact of format {' or '.join(server.formats)}: {EXPORT_FIRST}")
     endpoints = server.endpoints(artifacts, server.ports, engine)
     kept = [endpoint for endpoint in endpoints if not only or endpoint.name.startswith(tuple(only))]
     return ManagedServer(name, kept, server, engine, artifacts, settings or server.grid[0])

@@ -23,7 +23,8 @@ from loadtest.runs.calibration import calibrate
 from loadtest.runs.environment import environment, pinning
 from loadtest.runs.generator_process import run_generator
 from loadtest.runs.managed_servers import ManagedServer, choose_servers, running
-from serving.server import Settings, list_servers
+from serving.repository import read_artifacts
+from serving.server import Settings, servers_for
 
 FOLDER = RESULTS / "slo"
 WARM_UP_S = 0.5
@@ -39,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--no-tuning", action="store_true", help="the default settings only")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(words)
-    hosts = choose_servers(given.servers or list_servers(), (), given.only)
+    hosts = choose_servers(given.servers or servers_for(read_artifacts()), (), given.only)
     endpoints = [endpoint for host in hosts for endpoint in host.endpoints]
     clients = {one["protocol"]: one for one in calibrate(FOLDER, endpoints, CALIBRATION_S, CALIBRATION_RPS, *pinning())}
     found: list[dict[str, Any]] = []

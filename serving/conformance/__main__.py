@@ -6,7 +6,7 @@
     python -m serving conformance --start
 
 Prints the matrix of MUST, SHOULD and observed; `--json` writes it as `report.json` has it. `--start` starts each of our
-servers in turn, `--running` takes those that `python -m serving up` started; both write artifacts/conformance.json,
+servers in turn, `--running` takes those that `python -m serving up` started; both write <workspace>/conformance.json,
 where the report looks for it. Exit status: 0, 1 where a MUST fails, 2 where the server can't be asked.
 """  # noqa: E501 - commands are shown as they are typed
 
@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from contract import ARTIFACTS, StageError, shown, to_json, write_whole
+from contract import WORKSPACE, StageError, shown, to_json, write_whole
 from serving.conformance.endpoints import examine, examine_started
 from serving.conformance.matrix import matrix, summary
 from serving.conformance.runner import APIS, Verdict, run
 from serving.conformance.signature import find_subject
 
-CONFORMANCE = ARTIFACTS / "conformance.json"
+CONFORMANCE = WORKSPACE / "conformance.json"
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

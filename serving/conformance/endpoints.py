@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from contract import StageError
+from contract import EXPORT_FIRST, StageError
 from serving.conformance.exchange import ask
 from serving.conformance.runner import Verdict, run
 from serving.conformance.signature import find_subject
 from serving.process.launcher import free_ports, start, wait_ready
 from serving.repository import read_artifacts
-from serving.server import Endpoint, find_server, list_servers
+from serving.server import Endpoint, find_server, servers_for
 
 
 def examine(endpoints: Sequence[Endpoint], repository: Path | None = None) -> list[Verdict]:
@@ -35,7 +35,7 @@ def examine(endpoints: Sequence[Endpoint], repository: Path | None = None) -> li
 def examine_started(names: Sequence[str] = ()) -> list[Verdict]:
     """Start each server on free ports, put its cases to it, and stop it; all servers where none is named."""
     verdicts = []
-    for name in names or list_servers():
+    for name in names or servers_for(read_artifacts()):
         with started(name) as endpoints:
             verdicts += examine(endpoints)
     return verdicts
@@ -48,7 +48,7 @@ def started(name: str) -> Iterator[list[Endpoint]]:
     engine = server.engine(os.environ.get(f"{name.upper()}_ENGINE"))
     artifacts = {key: manifest for key, manifest in read_artifacts().items() if manifest.format in server.formats}
     if not artifacts:
-        raise StageError(f"{name}: no artifact of format {' or '.join(server.formats)}: run `make export`")
+        raise StageError(f"{name}: no artifact of format {' or '.join(server.formats)}: {EXPORT_FIRST}")
     ports = free_ports(server)
     with tempfile.TemporaryDirectory() as folder, _ended_by_sigterm():
         launch = server.launch(engine, artifacts, ports, server.grid[0], Path(folder))

@@ -1,6 +1,6 @@
 """`python -m serving up [server…]`: start servers, print their endpoints, watch and restart them, stop them all.
 
-Reads the model repository; writes `artifacts/endpoints.json` (what is running) and `artifacts/logs/<server>.log`.
+Reads the model repository; writes `<workspace>/endpoints.json` (what is running) and `<workspace>/logs/<server>.log`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,23 @@ from types import FrameType
 import orjson
 from tqdm import tqdm
 
-from contract import ARTIFACTS, MODEL_REPOSITORY, Manifest, StageError, shown, to_json, write_whole
+from contract import (
+    ENDPOINTS,
+    EXPORT_FIRST,
+    MODEL_REPOSITORY,
+    WORKSPACE,
+    Manifest,
+    StageError,
+    shown,
+    to_json,
+    write_whole,
+)
 from serving.process.launcher import Running, check_ports_free, start, wait_ready
 from serving.repository import read_artifacts, read_samples
 from serving.server import Endpoint, Server, Settings, find_server
 
-ENDPOINTS = ARTIFACTS / "endpoints.json"
-REQUESTS = ARTIFACTS / "requests"
-LOGS = ARTIFACTS / "logs"
+REQUESTS = WORKSPACE / "requests"
+LOGS = WORKSPACE / "logs"
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 STEADY_S = 60.0
 """A server that ran this long begins its back-off anew."""
@@ -54,7 +63,7 @@ class Hosted:
 
     def start(self, stopping: threading.Event) -> float:
         """Start it and wait until it answers; returns the seconds that took. Raises Stopped once `stopping` is set."""
-        folder = ARTIFACTS / "run" / self.server.name
+        folder = WORKSPACE / "run" / self.server.name
         launch = self.server.launch(self.engine, self.artifacts, self.ports, self.settings, folder)
         self.running = start(launch, log=LOGS / f"{self.server.name}.log")
 
@@ -76,7 +85,7 @@ def choose(names: list[str], port_offset: int = 0) -> list[Hosted]:
         engine = server.engine(os.environ.get(f"{name.upper()}_ENGINE"))
         artifacts = {key: manifest for key, manifest in repository.items() if manifest.format in server.formats}
         if not artifacts:
-            raise StageError(f"{name}: no artifact of format {' or '.join(server.formats)}: run `make export`")
+            raise StageError(f"{name}: no artifact of format {' or '.join(server.formats)}: {EXPORT_FIRST}")
         for key, manifest in artifacts.items():
             manifest.check_files(MODEL_REPOSITORY / key, "make export")
         ports = {port: number + port_offset for port, number in server.ports.items()}

@@ -1,6 +1,6 @@
 """ONNX Runtime behind the Open Inference Protocol v2, REST and gRPC.
 
-python -m serving.servers.onnxruntime --model-repository artifacts/model_repository
+python -m serving.servers.onnxruntime --model-repository artifacts/mnist/model_repository
 """
 
 from __future__ import annotations

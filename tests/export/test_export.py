@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract import MODELS, Manifest, StageError
+from contract import MODELS, Manifest
 from export.__main__ import main, not_exported
 from export.convert import is_fresh
-from export.samples import add_samples, read_arrays, save, write_samples
+from export.samples import read_arrays, write_samples
 
 ARTIFACT = "pytorch-onnx"
 
@@ -107,11 +107,3 @@ def test_samples_are_the_same_bytes_each_time(copied):
     arrays = read_arrays(copied)
     assert set(arrays) == {"inputs/image", f"expected/{ARTIFACT}/probabilities", "labels"}
     assert arrays["inputs/image"].shape == (512, 28, 28, 1)
-
-
-def test_samples_with_other_inputs_need_a_repository_of_their_own(tmp_path):
-    save(tmp_path, {"inputs/x": np.zeros((2, 3))})
-    add_samples(tmp_path, "mine", {"x": np.zeros((2, 3))}, {"y": np.ones(2)})
-    assert set(read_arrays(tmp_path)) == {"inputs/x", "expected/mine/y"}
-    with pytest.raises(StageError, match=r"has other inputs \(inputs/x\) than yours's samples.*--repository"):
-        add_samples(tmp_path, "yours", {"x": np.ones((2, 3))}, {"y": np.ones(2)})

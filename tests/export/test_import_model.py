@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract import Manifest
+from contract import Manifest, TensorSpec
 from export.__main__ import main
 from export.format import find_format
 from serving.repository import read_artifacts, read_samples
@@ -29,45 +29,106 @@ def brought(tmp_path) -> Path:
     return tmp_path
 
 
-def adopt(folder: Path, *more: str, model: str = "sum.onnx", name: str = "my-sum") -> int:
-    options = ("--name", name, "--samples", str(folder / "samples.npz"), "--repository", str(folder / "repository"))
-    return main(["adopt", str(folder / model), *options, *more])
+@pytest.fixture(autouse=True)
+def artifacts(tmp_path, monkeypatch) -> Path:
+    """A folder of its own for the workspaces."""
+    monkeypatch.setattr("contract.ARTIFACTS", tmp_path / "artifacts")
+    return tmp_path / "artifacts"
 
 
-def test_adopt_makes_an_artifact_that_the_next_stage_reads(brought, capsys):
-    assert adopt(brought, "--framework", "scikit-learn") == 0
-    assert "my-sum: onnx" in capsys.readouterr().out
-    manifest = read_artifacts(brought / "repository")["my-sum"]
-    assert (manifest.framework, manifest.format, manifest.test_accuracy) == ("scikit-learn", "onnx", None)
-    assert [(s.name, s.datatype, s.shape) for s in manifest.inputs] == [
-        ("a", "INT64", (-1, 3)),
-        ("b", "INT64", (-1, 3)),
-    ]
-    samples = read_samples(brought / "repository")
-    answer = find_format("onnx").load(brought / "repository" / "my-sum" / "1").run(samples.take([4]))
-    assert np.array_equal(answer["y"], samples.expected["my-sum"]["y"][[4]])
+def take_in(folder: Path, *more: str, model: str = "sum.onnx", name: str = "my-sum") -> int:
+    return main(["import", str(folder / model), "--name", name, "--samples", str(folder / "samples.npz"), *more])
 
 
-def test_adopt_refuses_a_model_that_answers_otherwise(brought, capsys):
+def test_import_makes_a_workspace_that_the_next_stage_reads(brought, artifacts, capsys):
+    assert take_in(brought, "--framework", "sklearn") == 0
+    printed = capsys.readouterr().out
+    assert "sklearn-onnx: onnx" in printed
+    assert "batching proven: 10 different samples" in printed
+    repository = artifacts / "my-sum" / "model_repository"
+    manifest = read_artifacts(repository)["sklearn-onnx"]
+    assert (manifest.framework, manifest.format, manifest.test_accuracy) == ("sklearn", "onnx", None)
+    assert manifest.inputs == (TensorSpec("a", "INT64", (-1, 3)), TensorSpec("b", "INT64", (-1, 3)))
+    samples = read_samples(repository)
+    answer = find_format("onnx").load(repository / "sklearn-onnx" / "1").run(samples.take([4]))
+    assert samples.fault(answer, "sklearn-onnx", [4]) == ""
+
+
+def test_import_takes_several_files_of_one_model_into_one_workspace(brought, artifacts):
+    assert take_in(brought) == 0
+    assert take_in(brought, "--artifact", "custom-onnx-again") == 0
+    repository = artifacts / "my-sum" / "model_repository"
+    assert set(read_artifacts(repository)) == set(read_samples(repository).expected) == {
+        "custom-onnx", "custom-onnx-again",
+    }  # fmt: skip
+
+
+def test_import_of_better_samples_replaces_the_artifact(brought, artifacts):
+    assert take_in(brought) == 0
+    with np.load(brought / "samples.npz") as file:
+        arrays = {name: array[:4] for name, array in file.items()}
+    np.savez(brought / "samples.npz", **arrays)
+    assert take_in(brought) == 0
+    assert len(read_samples(artifacts / "my-sum" / "model_repository")) == 4
+
+
+def test_import_refuses_other_samples_beside_another_artifact(brought, artifacts, capsys):
+    assert take_in(brought) == 0
+    before = {path: path.read_bytes() for path in artifacts.rglob("*") if path.is_file()}
+    arrays = {"inputs/a": np.ones((3, 3), int), "inputs/b": np.ones((3, 3), int), "expected/y": np.full((3, 3), 2)}
+    np.savez(brought / "samples.npz", **arrays)
+    assert take_in(brought, "--artifact", "other") == 2
+    assert "has custom-onnx with other inputs (inputs/a, inputs/b)" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in artifacts.rglob("*") if path.is_file()} == before
+
+
+def test_workspaces_do_not_touch_each_other(brought, artifacts):
+    assert take_in(brought) == 0
+    before = {path: path.stat().st_mtime_ns for path in artifacts.rglob("*")}
+    assert take_in(brought, name="another") == 0
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in artifacts.rglob("*")}.items()
+    assert {path.name for path in artifacts.iterdir()} == {"my-sum", "another"}
+
+
+def test_export_of_the_twins_leaves_another_model_alone(brought, artifacts, capsys):
+    assert take_in(brought) == 0
+    repository = artifacts / "my-sum" / "model_repository"
+    before = (repository / "samples.npz").read_bytes()
+    assert main(["pytorch-torchscript", "--repository", str(repository)]) == 2
+    assert "holds another model (custom-onnx)" in capsys.readouterr().err
+    assert (repository / "samples.npz").read_bytes() == before
+    assert sorted(path.name for path in repository.iterdir()) == ["custom-onnx", "samples.npz"]
+
+
+def test_adopt_still_works_and_says_the_new_name(brought, capsys):
+    repository = brought / "repository"
+    words = ("--name", "my-sum", "--samples", str(brought / "samples.npz"), "--repository", str(repository))
+    assert main(["adopt", str(brought / "sum.onnx"), *words]) == 0
+    assert "is now `python -m export import … --name my-sum`" in capsys.readouterr().err
+    assert set(read_artifacts(repository)) == {"my-sum"}
+
+
+def test_import_refuses_a_model_that_answers_otherwise(brought, artifacts, capsys):
     with np.load(brought / "samples.npz") as file:
         arrays = dict(file)
     np.savez(brought / "samples.npz", **arrays | {"expected/y": arrays["expected/y"] + 1})
-    assert adopt(brought) == 1
-    assert "my-sum was not taken in: output 'y' of sample 0: largest difference 1.00e+00" in capsys.readouterr().err
-    assert not list((brought / "repository").iterdir())
+    assert take_in(brought) == 1
+    words = "was not taken in: output 'y' of sample 0: largest difference 1.00e+00, allowed 0.00e+00; 10 of 10 samples"
+    assert f"sum.onnx {words}" in capsys.readouterr().err
+    assert not artifacts.exists(), "a failed import leaves nothing behind"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"name": "My Model"}, "use lower-case letters, digits and hyphens"),
-        ({"name": "pytorch-onnx"}, "is what `make export` calls one of its own"),
+        ({"name": "mnist"}, "is taken by this project"),
         ({"model": "other.onnx"}, "no file"),
-        ({"model": "samples.npz"}, "a model is a folder (SavedModel) or ends in .onnx, .tflite, .pt"),
+        ({"model": "samples.npz"}, "a model is a folder (SavedModel) or ends in .onnx, .tflite, .pt, .pth, .jit"),
     ],
 )
-def test_adopt_refuses_with_the_reason(brought, capsys, change, message):
-    assert adopt(brought, **change) == 2
+def test_import_refuses_with_the_reason(brought, capsys, change, message):
+    assert take_in(brought, **change) == 2
     assert message in capsys.readouterr().err
 
 
@@ -80,19 +141,19 @@ def test_adopt_refuses_with_the_reason(brought, capsys, change, message):
         ({"inputs/z": np.ones((3, 3)), "expected/y": np.ones((3, 3))}, "the model's inputs are ['a', 'b']"),
     ],
 )
-def test_adopt_refuses_samples_that_do_not_fit(brought, capsys, arrays, message):
+def test_import_refuses_samples_that_do_not_fit(brought, capsys, arrays, message):
     np.savez(brought / "samples.npz", **arrays)
-    assert adopt(brought) == 2
+    assert take_in(brought) == 2
     assert message in capsys.readouterr().err
 
 
-def test_adopt_takes_the_other_formats(repository, brought):
+def test_import_takes_the_other_formats(repository, brought, artifacts):
     samples = read_samples(repository)
     expected = samples.expected["tensorflow-tflite"]["probabilities"]
     arrays = {"inputs/image": samples.inputs["image"], "expected/probabilities": expected, "labels": samples.labels}
     np.savez(brought / "samples.npz", **arrays)
     shutil.copy(repository / "tensorflow-tflite" / "1" / "model.tflite", brought / "digits.tflite")
-    assert adopt(brought, model="digits.tflite", name="digits") == 0
-    manifest = Manifest.read(brought / "repository" / "digits", "")
+    assert take_in(brought, model="digits.tflite", name="digits") == 0
+    manifest = Manifest.read(artifacts / "digits" / "model_repository" / "custom-tflite", "")
     assert manifest.format == "tflite"
     assert manifest.test_accuracy > 0.95

@@ -15,12 +15,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from contract import ARTIFACTS, RESULTS, StageError, to_json, write_whole
+from contract import ENDPOINTS, RESULTS, StageError, to_json, write_whole
 from serving.repository import read_artifacts
 from serving.server import find_server, list_servers
 
 NAME = os.environ.get("COMPARISON", "cluster")
-ENDPOINTS = ARTIFACTS / "endpoints.json"
 
 
 def write_endpoints() -> None:

@@ -1,9 +1,9 @@
 """Join a worker of a distributed training to the others: `start.py tensorflow|pytorch [the twin's flags]`.
 
 Reads JOB_COMPLETION_INDEX, which an Indexed Job gives each of its pods, and WORKERS; the pods find each other at
-`<service>-<index>.<service>`, the service being `training-<framework>`. Writes `<ARTIFACTS_DIR>/models/<framework>/`.
-The first worker then waits for the file `<ARTIFACTS_DIR>/collected`, COLLECT_S seconds at most: the model is fetched
-from its pod.
+`<service>-<index>.<service>`, the service being `training-<framework>`. Writes
+`<ARTIFACTS_DIR>/mnist/models/<framework>/`. The first worker then waits for the file `<ARTIFACTS_DIR>/collected`,
+COLLECT_S seconds at most: the model is fetched from its pod.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from contract import ARTIFACTS, FRAMEWORKS, StageError
+from contract import ARTIFACTS, FRAMEWORKS, MODELS, StageError
 
 PORT = 29500
 MEET_S = 300.0
@@ -77,7 +76,7 @@ def main(argv: list[str], environ: Mapping[str, str] = os.environ) -> int:
     words, variables = command(framework, int(index), workers, argv[1:])
     wait_for_names(hosts(framework, workers))
     done = subprocess.run(words, env={**environ, **variables}, check=False)
-    manifest = Path(ARTIFACTS) / "models" / framework / "manifest.json"
+    manifest = MODELS / framework / "manifest.json"
     if done.returncode == 0 and index == "0":
         print(manifest.read_text(), flush=True)
         wait_until_collected(environ)

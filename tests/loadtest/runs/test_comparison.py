@@ -32,13 +32,15 @@ def command(small_repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """Run a Python module against the small repository, in an artifacts folder of its own."""
     artifacts = tmp_path_factory.mktemp("artifacts")
     environ = {**os.environ, "MODEL_REPOSITORY": str(small_repository), "ARTIFACTS_DIR": str(artifacts)}
-    environ |= {"COLUMNS": "200", "ENDPOINTS": str(artifacts / "endpoints.json")}
+    workspace = artifacts / "mnist"
+    workspace.mkdir()
+    environ |= {"COLUMNS": "200", "ENDPOINTS": str(workspace / "endpoints.json")}
 
     def run(*words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         argv = (sys.executable, "-m", *words)
         return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=timeout)
 
-    run.artifacts, run.environ = artifacts, environ  # type: ignore[attr-defined]
+    run.artifacts, run.environ = workspace, environ  # type: ignore[attr-defined]
     return run
 
 

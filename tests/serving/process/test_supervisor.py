@@ -70,14 +70,14 @@ def test_killed_server_is_back_and_ctrl_c_leaves_nothing(tmp_path: Path, wait_fo
         wait_for(tmp_path, f"{SERVER} is back", process)
         smoke = run("smoke", artifacts=tmp_path)
         family = psutil.Process(process.pid).children(recursive=True)
-        endpoints = orjson.loads((tmp_path / "endpoints.json").read_bytes())
+        endpoints = orjson.loads((tmp_path / "mnist" / "endpoints.json").read_bytes())
         process.send_signal(signal.SIGINT)
         assert process.wait(BOUND_S) == 0
     assert smoke.returncode == 0, smoke.stdout + smoke.stderr
     assert f"{SERVER} died (status -9): starting it again in 0.5 s" in (tmp_path / "stderr").read_text()
     assert family
     assert not any(member.is_running() for member in family)
-    assert not (tmp_path / "endpoints.json").exists()
+    assert not (tmp_path / "mnist" / "endpoints.json").exists()
     for port in {endpoint["port"] for endpoint in endpoints}:
         socket.create_server(("127.0.0.1", port)).close()
 
