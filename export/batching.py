@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from contract import Batching, StageError, Tensors, TensorSpec
 from export.format import LoadedModel
-from export.parity import first_line, row_differences, run_samples, scale_of
+from export.parity import first_line, row_differences, run_request, scale_of
+from export.samples import take
 
 SIZES = (2, 3, 7, 32)
 MOST_SAMPLES = 32
@@ -33,20 +34,22 @@ def prove_batching(model: LoadedModel, inputs: Tensors, title: str) -> Batching:
         return Batching("refused", reason)
     if model.stateful:
         return Batching("refused", f"a run may change the model ({model.stateful}), so nothing may be tried on it")
-    chosen = different_samples(inputs)
-    if len(chosen) < 2:
+    ranks = {spec.name: len(spec.shape) for spec in model.inputs}
+    requests = [take(inputs, ranks, [index]) for index in different_samples(inputs)]
+    if len(requests) < 2:
         return Batching("unknown", "fewer than two different samples: nothing can show that rows are independent")
-    trial = Trial(model, inputs, title, chosen, [run_samples(model, inputs, [index], title) for index in chosen])
+    answers = [run_request(model, request, f"{title}: sample {index}") for index, request in enumerate(requests)]
+    trial = Trial(model, requests, answers, title)
     if reason := trial.irregular():
         return Batching("refused", reason)
-    for order in tqdm(list(orders(len(chosen))), desc=f"{title} batching", unit="batch", leave=False):
+    for order in tqdm(list(orders(len(requests))), desc=f"{title} batching", unit="batch", leave=False):
         if reason := trial.mixing(order):
             return Batching("refused", reason)
     if output := trial.constant_output():
         reason = f"all samples have the same answer in output {output!r}: give samples whose answers differ"
         return Batching("unknown", reason)
     sizes = ", ".join(map(str, SIZES))
-    return Batching("proven", f"{len(chosen)} different samples, alone and in batches of {sizes} in several orders")
+    return Batching("proven", f"{len(requests)} different samples, alone and in batches of {sizes} in several orders")
 
 
 def batch_obstacle(model: LoadedModel) -> str:
@@ -82,13 +85,12 @@ def different_samples(inputs: Tensors) -> list[int]:
 
 @dataclass(frozen=True)
 class Trial:
-    """Some samples with the answer that each has alone, to be run together."""
+    """Requests of one sample each, with the answer that each has alone, to be joined as a server joins them."""
 
     model: LoadedModel
-    inputs: Tensors
-    title: str
-    chosen: list[int]
+    requests: list[dict[str, np.ndarray]]
     alone: list[dict[str, np.ndarray]]
+    title: str
 
     def allowed(self, output: str) -> float:
         """How far two right answers of an output may lie apart; 0 for what is no float."""
@@ -98,12 +100,15 @@ class Trial:
 
     def irregular(self) -> str:
         """Which output of a lone sample has another number of rows, or another answer at the second run; "" if none."""
-        again = run_samples(self.model, self.inputs, [self.chosen[0]], self.title)
+        again = run_request(self.model, self.requests[0], self.title)
+        rows = {len(array) for array in self.requests[0].values()}
+        if len(rows) > 1:
+            return f"the inputs of a sample have different numbers of rows: {sorted(rows)}"
         for spec in self.model.outputs:
             arrays = [answers[spec.name] for answers in self.alone]
             for array in arrays:
-                if array.shape[:1] != (1,):
-                    return f"one row is answered with output {spec.name!r} of shape {list(array.shape)}"
+                if {*array.shape[:1]} != rows:
+                    return f"{rows.pop()} rows are answered with output {spec.name!r} of shape {list(array.shape)}"
             if differs(again[spec.name], arrays[0], self.allowed(spec.name)):
                 return f"two runs of one sample differ in output {spec.name!r}"
         return ""
@@ -118,14 +123,16 @@ class Trial:
 
     def mixing(self, order: list[int]) -> str:
         """Why a batch in this order doesn't give each row the answer that it has alone; "" where it does."""
-        size = len(order)
+        size, requests = len(order), [self.requests[index] for index in order]
+        joined = {name: np.concatenate([request[name] for request in requests]) for name in requests[0]}
         try:
-            together = run_samples(self.model, self.inputs, [self.chosen[index] for index in order], self.title)
+            together = run_request(self.model, joined, self.title)
         except StageError as error:
             return f"a batch of {size} can't be run: {first_line(error.__cause__ or error)}"
         for spec in self.model.outputs:
             wanted, got = [self.alone[index][spec.name] for index in order], together[spec.name]
-            if len({array.shape for array in wanted}) > 1 or got.shape != (size, *wanted[0].shape[1:]):
+            rows = size * len(wanted[0])
+            if len({array.shape for array in wanted}) > 1 or got.shape != (rows, *wanted[0].shape[1:]):
                 return f"a batch of {size} is answered with output {spec.name!r} of shape {list(got.shape)}"
             off, allowed = row_differences(got, np.concatenate(wanted)).max(), self.allowed(spec.name)
             if off > allowed:

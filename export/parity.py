@@ -118,13 +118,18 @@ def output_parity(differences: np.ndarray, allowed: float) -> OutputParity:
 
 def run_samples(model: LoadedModel, inputs: Tensors, rows: slice | list[int], title: str) -> dict[str, np.ndarray]:
     """Run some samples as one request; raises StageError with the runtime's words."""
+    request = take(inputs, {spec.name: len(spec.shape) for spec in model.inputs}, rows)
+    return run_request(model, request, f"{title}: sample {rows.start if isinstance(rows, slice) else rows[0]}")
+
+
+def run_request(model: LoadedModel, request: Tensors, title: str) -> dict[str, np.ndarray]:
+    """Run one request; raises StageError with the runtime's words."""
     try:
-        return model.run(take(inputs, {spec.name: len(spec.shape) for spec in model.inputs}, rows))
+        return model.run(request)
     except StageError:
         raise
     except Exception as error:  # whatever a runtime raises at inputs that the model can't compute
-        which = rows.start if isinstance(rows, slice) else ", ".join(map(str, rows))
-        raise StageError(f"{title}: sample {which} can't be run: {first_line(error)}") from error
+        raise StageError(f"{title} can't be run: {first_line(error)}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -85,7 +85,7 @@ def write_samples(model: DependentModel, path: Path) -> None:
 def build(folder: Path) -> None:
     """Write every model in every format into the model repository `folder`."""
     from export.formats.savedmodel import set_threads
-    from export.import_model import adopt
+    from export.import_model import ImportRequest, import_model
     from training.quiet_tensorflow import tf
 
     set_threads(tf, 1)  # as the import asks, before TensorFlow runs anything
@@ -95,7 +95,8 @@ def build(folder: Path) -> None:
             place.mkdir()
             write_samples(model, place / "samples.npz")
             for format_name, path in _files(model, place, tf).items():
-                adopt(path, f"{model.name}-{format_name}", place / "samples.npz", "custom", folder)
+                artifact = f"{model.name}-{format_name}"
+                import_model(ImportRequest(path, artifact, place / "samples.npz", "custom", folder))
 
 
 def _files(model: DependentModel, place: Path, tf: Any) -> dict[str, Path]:

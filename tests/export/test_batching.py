@@ -70,7 +70,7 @@ def test_batching_is_proven_where_rows_are_independent(tmp_path):
 def test_batching_is_refused_where_the_number_of_rows_is_the_models_own(tmp_path):
     nodes = [("NonZero", ["x"], ["t"], {}), ("Transpose", ["t"], ["y"], {})]
     batching = proof(onnx_model(tmp_path, nodes, [("x", FLOAT, [None, 3])], [("y", INT64, [None, 2])]))
-    assert batching == Batching("refused", "one row is answered with output 'y' of shape [3, 2]")
+    assert batching == Batching("refused", "1 rows are answered with output 'y' of shape [3, 2]")
 
 
 @pytest.mark.parametrize(
@@ -169,3 +169,9 @@ def test_model_with_state_is_never_run_for_the_proof(framework, format_name, tmp
     assert verdict == "refused"
     assert "a run may change the model" in reason
     assert added == 1.0, "the first request found the state changed"
+
+
+@pytest.mark.parametrize(("axis", "verdict"), [(1, "proven"), (0, "refused")])
+def test_samples_of_several_rows_are_joined_as_a_server_joins_requests(axis, verdict, tmp_path):
+    folder = onnx_model(tmp_path, [("Softmax", ["x"], ["y"], {"axis": axis})], [X], [Y])
+    assert proof(folder, {"x": ROWS.reshape(4, 3, 3)}).verdict == verdict
