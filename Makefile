@@ -169,4 +169,4 @@ clean: ## Remove what was made, but not the environment and the data.
 	@find $(ARTIFACTS_DIR) -mindepth 1 -maxdepth 1 ! -name data -exec rm -rf {} + 2>/dev/null || true
 
 distclean: ## Remove everything that git does not track.
-	@rm -rf $(ARTIFACTS_DIR) $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(ARTIFACTS_DIR) $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

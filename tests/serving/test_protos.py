@@ -36,6 +36,6 @@ def test_compiled_messages_are_those_of_the_source(source: Path) -> None:
     assert written == compiled_fields(source.name), "run `make protos`"
 
 
-def test_infer_request_is_on_the_wire_as_published() -> None:
+def test_infer_request_is_encoded_as_published() -> None:
     request = protos.message("inference.ModelInferRequest")(model_name="m", raw_input_contents=[b"\1\2"])
     assert request.SerializeToString() == b"\x0a\x01m" + b"\x3a\x02\1\2"  # fields 1 and 7, length-delimited

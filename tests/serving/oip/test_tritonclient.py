@@ -24,13 +24,13 @@ ARRAYS = {
 
 
 @pytest.fixture(params=MODULES, scope="module")
-def wire(request: pytest.FixtureRequest) -> str:
+def protocol(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def client(wire: str, oip: Any) -> Any:
-    client = MODULES[wire].InferenceServerClient(f"127.0.0.1:{oip.rest if wire == 'http' else oip.grpc}")
+def client(protocol: str, oip: Any) -> Any:
+    client = MODULES[protocol].InferenceServerClient(f"127.0.0.1:{oip.rest if protocol == 'http' else oip.grpc}")
     yield client
     client.close()
 
@@ -55,8 +55,8 @@ def test_health_and_metadata(client: Any) -> None:
     assert "x_FP32" in str(client.get_model_metadata("double", "1"))
 
 
-def test_every_datatype_comes_back_binary(client: Any, wire: str) -> None:
-    answer = client.infer("every", every_input(MODULES[wire]))
+def test_every_datatype_comes_back_binary(client: Any, protocol: str) -> None:
+    answer = client.infer("every", every_input(MODULES[protocol]))
     for name, array in ARRAYS.items():
         got = answer.as_numpy(f"y_{name}")
         assert got.dtype == array.dtype
@@ -77,15 +77,15 @@ def test_every_datatype_comes_back_as_json(oip: Any) -> None:
             ]
 
 
-def test_id_comes_back_and_outputs_are_selected(client: Any, wire: str) -> None:
-    module = MODULES[wire]
+def test_id_comes_back_and_outputs_are_selected(client: Any, protocol: str) -> None:
+    module = MODULES[protocol]
     x = np.float32([[1, 2, 3, 4]])
     inputs = [tensor(module, "left", x, "FP32"), tensor(module, "right", 2 * x, "FP32")]
     answer = client.infer("add", inputs, request_id="42", outputs=[module.InferRequestedOutput("difference")])
     np.testing.assert_array_equal(answer.as_numpy("difference"), -x)
     assert answer.as_numpy("sum") is None
     response = answer.get_response()
-    assert (response["id"] if wire == "http" else response.id) == "42"
+    assert (response["id"] if protocol == "http" else response.id) == "42"
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
@@ -97,10 +97,10 @@ def test_compressed_request_is_answered(oip: Any, algorithm: str) -> None:
         np.testing.assert_array_equal(answer.as_numpy("y_FP32"), 2 * x)
 
 
-def test_concurrent_requests_get_their_own_answers(client: Any, wire: str) -> None:
-    module = MODULES[wire]
+def test_concurrent_requests_get_their_own_answers(client: Any, protocol: str) -> None:
+    module = MODULES[protocol]
     inputs = [np.full((1 + i % 3, 4), i, np.float32) for i in range(60)]
-    if wire == "http":
+    if protocol == "http":
         pending = [client.async_infer("double", [tensor(module, "x_FP32", x, "FP32")]) for x in inputs]
         answers = [one.get_result() for one in pending]
     else:
@@ -109,12 +109,12 @@ def test_concurrent_requests_get_their_own_answers(client: Any, wire: str) -> No
         np.testing.assert_array_equal(answer.as_numpy("y_FP32"), 2 * x)
 
 
-@pytest.mark.parametrize("wire", ASYNC)
-def test_asyncio_client_is_answered(oip: Any, wire: str) -> None:
-    module, aio = ASYNC[wire]
+@pytest.mark.parametrize("protocol", ASYNC)
+def test_asyncio_client_is_answered(oip: Any, protocol: str) -> None:
+    module, aio = ASYNC[protocol]
 
     async def ask() -> list[Any]:
-        async with aio.InferenceServerClient(f"127.0.0.1:{oip.rest if wire == 'http' else oip.grpc}") as client:
+        async with aio.InferenceServerClient(f"127.0.0.1:{oip.rest if protocol == 'http' else oip.grpc}") as client:
             assert await client.is_server_ready()
             given = [[tensor(module, "x_FP32", np.full((1, 4), i, np.float32), "FP32")] for i in range(40)]
             return list(await asyncio.gather(*(client.infer("double", inputs) for inputs in given)))
@@ -123,10 +123,10 @@ def test_asyncio_client_is_answered(oip: Any, wire: str) -> None:
         np.testing.assert_array_equal(answer.as_numpy("y_FP32"), np.full((1, 4), 2 * number, np.float32))
 
 
-def test_repository_can_be_listed_and_changed(wire: str, start_server: Any, own_repository: Any) -> None:
+def test_repository_can_be_listed_and_changed(protocol: str, start_server: Any, own_repository: Any) -> None:
     server = start_server(own_repository)
-    module = MODULES[wire]
-    with module.InferenceServerClient(f"127.0.0.1:{server.rest if wire == 'http' else server.grpc}") as client:
+    module = MODULES[protocol]
+    with module.InferenceServerClient(f"127.0.0.1:{server.rest if protocol == 'http' else server.grpc}") as client:
         assert "READY" in str(client.get_model_repository_index())
         client.unload_model("double")
         assert not client.is_model_ready("double")
@@ -159,22 +159,22 @@ def wrong_inputs(module: Any) -> dict[str, tuple[str, list[Any], str, str]]:
 
 
 @pytest.mark.parametrize("mistake", wrong_inputs(triton_http))
-def test_mistake_is_refused_with_what_was_expected(client: Any, wire: str, mistake: str) -> None:
-    model, inputs, status, message = wrong_inputs(MODULES[wire])[mistake]
+def test_mistake_is_refused_with_what_was_expected(client: Any, protocol: str, mistake: str) -> None:
+    model, inputs, status, message = wrong_inputs(MODULES[protocol])[mistake]
     with pytest.raises(InferenceServerException, match=message) as caught:
         client.infer(model, inputs)
     codes = {"400": "StatusCode.INVALID_ARGUMENT", "404": "StatusCode.NOT_FOUND"}
-    assert caught.value.status() == (status if wire == "http" else codes[status])
+    assert caught.value.status() == (status if protocol == "http" else codes[status])
 
 
-def test_unknown_output_is_refused_with_the_list(client: Any, wire: str) -> None:
-    module = MODULES[wire]
+def test_unknown_output_is_refused_with_the_list(client: Any, protocol: str) -> None:
+    module = MODULES[protocol]
     given = [tensor(module, "x_FP32", np.ones((1, 4), np.float32), "FP32")]
     with pytest.raises(InferenceServerException, match=r"unknown output 'z': the model gives y_FP32 \(FP32"):
         client.infer("double", given, outputs=[module.InferRequestedOutput("z")])
 
 
-def test_unknown_version_is_refused_with_the_list(client: Any, wire: str) -> None:
-    given = [tensor(MODULES[wire], "x_FP32", np.ones((1, 4), np.float32), "FP32")]
+def test_unknown_version_is_refused_with_the_list(client: Any, protocol: str) -> None:
+    given = [tensor(MODULES[protocol], "x_FP32", np.ones((1, 4), np.float32), "FP32")]
     with pytest.raises(InferenceServerException, match="no version '9': versions 1 are ready"):
         client.infer("double", given, "9")
