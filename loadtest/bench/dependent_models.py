@@ -31,6 +31,8 @@ class DependentModel:
     """In NumPy: what every answer is held to."""
     graph: Callable[[Any, Any], Any]
     """In TensorFlow, from the module and the input: what is served."""
+    keeps_rows: bool = True
+    """Whether an answer has as many rows as its request, so that nothing in the shapes speaks against joining."""
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:
@@ -62,6 +64,7 @@ MODELS = (
         "filtered",
         lambda x: x[x[:, 0] > 0],
         lambda tf, x: tf.gather(x, tf.squeeze(tf.where(x[:, 0] > 0), axis=1)),
+        keeps_rows=False,
     ),
 )  # fmt: skip
 
@@ -110,7 +113,11 @@ def _files(model: DependentModel, place: Path, tf: Any) -> dict[str, Path]:
     tf.saved_model.save(module, str(files["savedmodel"]), signatures={"serving_default": module.served})
     converter = tf.lite.TFLiteConverter.from_saved_model(str(files["savedmodel"]))
     files["tflite"].write_bytes(converter.convert())
-    tf2onnx.convert.from_function(module.served, signature, opset=OPSET, output_path=str(files["onnx"]))
+    converted, _ = tf2onnx.convert.from_function(module.served, signature, opset=OPSET)
+    if model.keeps_rows:  # the converter gives each free dimension a name of its own, as if none were the same
+        for tensor in (*converted.graph.input, *converted.graph.output):
+            tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+    files["onnx"].write_bytes(converted.SerializeToString())
     return files
 
 

@@ -6,6 +6,7 @@ with batching on and a wait that invites joining. Every answer is held against N
 `docs/benchmarks/mixing.{json,md}` and prints the table; status 1 where an answer was wrong or missing.
 
     python -m loadtest mixing [--servers onnxruntime,…] [--seconds 0.4]
+    python -m loadtest mixing --control       # the servers are told to join: wrong answers must be found
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from contract import ARTIFACTS, MODEL_REPOSITORY, ROOT, Manifest, Tensors, to_json, write_whole
+from contract import ARTIFACTS, MODEL_REPOSITORY, ROOT, Batching, Manifest, Tensors, to_json, write_whole
 from loadtest.bench.client_threads import ClientThreads
 from loadtest.bench.dependent_models import MODELS, DependentModel, random_inputs
 from loadtest.bench.table import markdown
@@ -114,12 +116,14 @@ def page(result: Mapping[str, Any]) -> str:
     return f"# Are the requests of different clients ever mixed?\n\n{about}\n\n{table(result['rows'])}\n"
 
 
-def _build() -> Path:
-    """The model repository with the models, made anew."""
+def _build(control: bool) -> Path:
+    """The model repository with the models, made anew; as a control their manifests say that rows are independent."""
     repository = FOLDER / "model_repository"
     shutil.rmtree(FOLDER, ignore_errors=True)
     print("making and importing the models (20 seconds)", file=sys.stderr)
     subprocess.run((sys.executable, "-m", "loadtest.bench.dependent_models", str(repository)), cwd=ROOT, check=True)
+    for name, manifest in read_artifacts(repository).items() if control else ():
+        replace(manifest, batching=Batching("declared", "a control, and false")).write(repository / name)
     return repository
 
 
@@ -129,10 +133,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--servers", default="", help="names with commas; all without")
     parser.add_argument("--seconds", type=float, default=0.4, help="of each model, protocol and number of clients")
     parser.add_argument("--output", type=Path, default=RESULT)
+    parser.add_argument("--control", action="store_true", help="let servers join requests; writes nothing")
     words = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(words)
     if not MODEL_REPOSITORY.is_relative_to(FOLDER):  # every part of the project reads this variable when it starts
-        environ = {**os.environ, "MODEL_REPOSITORY": str(_build())}
+        environ = {**os.environ, "MODEL_REPOSITORY": str(_build(options.control))}
         command = (sys.executable, "-m", "loadtest", "mixing", *words)
         return subprocess.run(command, env=environ, check=False).returncode
     formats = {manifest.format for manifest in read_artifacts().values()}
@@ -142,11 +147,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tqdm(total=sum(len(host.endpoints) for host in hosts) * len(CLIENTS), file=sys.stderr) as progress:
         for host in hosts:
             rows += measure(host, options.seconds, progress.update)
+    wrong = sum(row["wrong"] for row in rows)
+    if options.control:
+        print(table(rows))
+        return 0 if wrong else 1
     result = {"rows": rows, "environment": environment(pinning()[0], None), "seconds": options.seconds}
     write_whole(options.output, to_json(result).encode())
     write_whole(options.output.with_suffix(".md"), page(result).encode())
     print(table(rows))
-    return 0 if all(row["right"] and not (row["wrong"] or row["failed"] or row["refused"]) for row in rows) else 1
+    return 0 if not wrong and all(row["right"] and not (row["failed"] or row["refused"]) for row in rows) else 1
 
 
 if __name__ == "__main__":
