@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from contract import ARTIFACTS, DATA, FRAMEWORKS, MODEL_REPOSITORY, ROOT, StageError, shown
+from contract import ARTIFACTS, DATA, FRAMEWORKS, MODEL, MODEL_REPOSITORY, ROOT, TWINS, StageError, shown
 from serving.repository import read_artifacts
 from serving.server import list_servers
 
@@ -47,8 +47,11 @@ def version() -> str:
 
 
 def build_images(names: list[str], builder: tuple[str, ...]) -> list[tuple[str, float]]:
-    """Build `names` (all where empty), a bar over them; returns each image's reference and the seconds it took."""
-    chosen = names or list_images()
+    """Build `names`, a bar over them; returns each image's reference and the seconds it took.
+
+    Where none is named: all, but the twins' training only where the model is the twins.
+    """
+    chosen = names or [name for name in list_images() if MODEL == TWINS or not name.startswith("training-")]
     if unknown := set(chosen) - set(list_images()):
         raise StageError(f"no image {', '.join(sorted(unknown))}: choose from {', '.join(list_images())}")
     if "models" in chosen:

@@ -27,10 +27,6 @@ NOT_RENAMED_YET = {  # an entry goes with its rename; none is left in a release
     "serving/hosting/adaptive_wait.py",
     "tests/loadtest/generator/test_generator.py",
     "tests/serving/hosting/test_batcher.py",
-    "tests/training/test_compare.py",
-    "training/compare.py",
-    "training/measure.py",
-    "training/turns.py",
 }
 HEAVY = ("tensorflow", "torch", "onnxruntime", "ai_edge_litert", "locust", "gevent", "grpc")
 

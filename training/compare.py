@@ -1,10 +1,10 @@
-"""Compare the execution modes of both twins, and each with the loop that articles show.
+"""Compare the execution modes of both twins, and each with the loop that tutorials show.
 
-The modes of a framework take turns in random order over rounds (training.turns), which measures their seconds per
+The modes of a framework run interleaved in random order over rounds (training.interleaved), which measures seconds per
 step. The steps to 98 % test accuracy are counted once per framework, by the mode that the twin trains in by default:
-every mode does the same updates in the same order from the same seed, and the losses of the turns hold it to that: a
+every mode does the same updates in the same order from the same seed, and the losses of the pieces hold it to that: a
 mode whose loss differs from the counted one's by more than 1 % in a round has no seconds to 98 %. Seconds to 98 % are
-steps times seconds per step, so the ratio to the article's loop is a ratio of speeds. Writes
+steps times seconds per step, so the ratio to the tutorial's loop is a ratio of speeds. Writes
 `artifacts/mnist/results/training.json` after each measurement, so an interrupted comparison keeps what it has, and
 prints the table; one that came to its end is copied to `docs/benchmarks/training.json`.
 
@@ -42,8 +42,8 @@ from tqdm import tqdm
 from contract import FRAMEWORKS, ROOT, Manifest, StageError, shown, to_json, write_whole
 from training.distributed import FOLDER as DISTRIBUTED
 from training.hyperparameters import MODELS, WORKSPACE
+from training.interleaved import run_interleaved
 from training.measure import REFERENCE
-from training.turns import take_turns
 
 # Spelled out here because asking the twins would import both frameworks; a test holds the lists together.
 MODES = {"tensorflow": ("xla", "graph", "eager", "fit"), "pytorch": ("eager", "compile")}
@@ -85,21 +85,21 @@ def main(argv: list[str] | None = None) -> int:
 
 def compare(given: argparse.Namespace) -> dict[str, Any]:
     """Measure everything; keep the result after each measurement."""
-    kept: dict[str, list[dict[str, Any]]] = {"count": [], "turns": [], "inference": []}
+    kept: dict[str, list[dict[str, Any]]] = {"count": [], "steps": [], "inference": []}
     started = environment(given)
 
     def keep(kind: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         kept[kind] += rows
-        result = summed_up(kept["count"], kept["turns"], kept["inference"], given) | {"environment": started}
+        result = summed_up(kept["count"], kept["steps"], kept["inference"], given) | {"environment": started}
         write_whole(RESULT, to_json(result).encode())
         return result
 
     plan = planned(given)
-    total = sum(turns_of(entry[1], given) if entry[0] == "turns" else 1 for entry in plan)
+    total = sum(pieces_of(entry[1], given) if entry[0] == "steps" else 1 for entry in plan)
     with tqdm(total=total, desc="compare-training", unit="run", leave=False) as bar:
         for kind, framework, mode in plan:
             bar.set_postfix_str(f"{kind} {framework} {mode}")
-            if kind == "turns":
+            if kind == "steps":
                 asyncio.run(play(framework, given, keep, bar))
                 continue
             seen = measure(kind, framework, mode, given)
@@ -110,23 +110,23 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
 
 
 async def play(framework: str, given: argparse.Namespace, keep: Callable[..., Any], bar: Any) -> None:
-    """Let the modes of a framework take turns; keep each turn."""
+    """Run the modes of a framework interleaved; keep each piece."""
     modes = (REFERENCE, *MODES[framework])
-    async for row in take_turns(framework, modes, given.rounds, given.steps, given.seed, given.prefix):
-        keep("turns", [row])
+    async for row in run_interleaved(framework, modes, given.rounds, given.steps, given.seed, given.prefix):
+        keep("steps", [row])
         bar.update("round" in row)
 
 
-def turns_of(framework: str, given: argparse.Namespace) -> int:
-    """How many turns the modes of a framework take."""
+def pieces_of(framework: str, given: argparse.Namespace) -> int:
+    """How many pieces the modes of a framework are timed in."""
     return (1 + len(MODES[framework])) * int(given.rounds)
 
 
 def planned(given: argparse.Namespace) -> list[tuple[str, str, str]]:
-    """The counts, then the turns of each framework and the inference in random order: kind, framework, mode."""
+    """The counts, then the pieces of each framework and the inference in random order: kind, framework, mode."""
     shuffle = random.Random(given.seed)  # noqa: S311
     timed = [("inference", framework, mode) for framework in given.frameworks for mode in INFERENCE_MODES[framework]]
-    timed += [("turns", framework, "") for framework in given.frameworks]
+    timed += [("steps", framework, "") for framework in given.frameworks]
     counts = [("count", framework, MODES[framework][0]) for framework in given.frameworks]
     return counts + shuffle.sample(timed, len(timed))
 
@@ -168,7 +168,7 @@ def summed_up(
 
 
 def summed_up_mode(rows: list[dict[str, Any]], count: dict[str, Any], counted: dict[int, float]) -> dict[str, Any]:
-    """A mode's medians over its turns; the count is its own where its losses are those of the counted mode."""
+    """A mode's medians over its pieces; the count is its own where its losses are those of the counted mode."""
     runs = [row for row in rows if "round" in row]
     own = losses(runs)
     apart = max((abs(own[number] / counted[number] - 1) for number in own if number in counted), default=None)

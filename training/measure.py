@@ -1,12 +1,12 @@
 """Measure a twin in a process of its own; prints JSON objects, a line each. `training.compare` calls it.
 
 `count` trains one mode from the seed on and counts the steps until the test accuracy is reached, looking every 375
-steps. `turns` times one mode's steps: it starts from the same seed, does its first step, which holds tracing and
+steps. `steps` times one mode's steps: it starts from the same seed, does its first step, which holds tracing and
 compilation, warms up, and then does a stretch for each number of a round that it reads from stdin. `inference` times
 one mode's answers per batch size.
 
     python -m training.measure count tensorflow --mode xla [--target-accuracy 0.98]
-    echo 1 | python -m training.measure turns pytorch --mode eager [--steps 30]
+    echo 1 | python -m training.measure steps pytorch --mode eager [--steps 30]
     python -m training.measure inference pytorch --mode export [--rounds 5]
 """
 
@@ -30,7 +30,7 @@ from training.mnist import read_split, scale
 from training.trained import Workers, accuracy, epoch_order
 
 REFERENCE = "reference"
-"""The mode that is the article's own loop."""
+"""The mode that is the tutorial's loop."""
 TRY_EVERY = 375
 """Steps between two looks at the test accuracy: five an epoch."""
 WARM_STEPS = 20
@@ -42,7 +42,7 @@ RunEpoch = Callable[..., tuple[float, float, float]]
 
 def main() -> int:
     """Run the command line; return the exit code."""
-    measures = {"count": count_steps, "turns": take_turns, "inference": measure_inference}
+    measures = {"count": count_steps, "steps": time_steps, "inference": measure_inference}
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m training.measure", description=__doc__, formatter_class=raw)
     parser.add_argument("kind", choices=measures)
@@ -86,7 +86,7 @@ def counted(tried: list[dict[str, Any]], steps: int | None) -> dict[str, Any]:
     return {"steps_to_target": steps, "test_accuracy": tried[-1]["test_accuracy"], "tried": tried}
 
 
-def take_turns(given: argparse.Namespace) -> dict[str, Any]:
+def time_steps(given: argparse.Namespace) -> dict[str, Any]:
     """Time a stretch of steps for each round that stdin names; every mode gets the same images in the same order."""
     twin = importlib.import_module(f"training.train_{given.framework}")
     hyper = Hyperparameters(seed=given.seed)
@@ -99,9 +99,9 @@ def take_turns(given: argparse.Namespace) -> dict[str, Any]:
     for number in map(int, sys.stdin):
         start = warm + size * given.steps * (number - 1)
         loss, _, seconds = run(batches, order[start : start + size * given.steps], "")
-        turn = {"round": number, "loss": loss, "seconds_per_step": seconds / given.steps}
-        turn |= {"images_per_s": size * given.steps / seconds}
-        print(json.dumps(turn | {"seconds_per_epoch": seconds * hyper.images / size / given.steps}), flush=True)
+        row = {"round": number, "loss": loss, "seconds_per_step": seconds / given.steps}
+        row |= {"images_per_s": size * given.steps / seconds}
+        print(json.dumps(row | {"seconds_per_epoch": seconds * hyper.images / size / given.steps}), flush=True)
     return {"peak_rss_bytes": peak_rss_bytes()}
 
 

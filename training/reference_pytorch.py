@@ -1,4 +1,4 @@
-"""The loop that articles show, in PyTorch: what the modes of the twin are measured against.
+"""The loop that tutorials show, in PyTorch: what the modes of the twin are measured against.
 
 The network is the twin's. An image becomes a tensor when it is asked for, a batch is collated from 32 of them, Adam
 has its default implementation, and each step reads the loss and the count of right answers back with `.item()`.
@@ -46,7 +46,7 @@ def make_batches(split: Split, hyper: Hyperparameters) -> Batches:
 
 
 def make_step(network: nn.Module, hyper: Hyperparameters) -> Step:
-    """Return the step of the article: everything in Python, two numbers read back each time."""
+    """Return the step of the tutorial: everything in Python, two numbers read back each time."""
     optimizer = torch.optim.Adam(
         network.parameters(), hyper.learning_rate, (ADAM["beta_1"], ADAM["beta_2"]), ADAM["epsilon"]
     )

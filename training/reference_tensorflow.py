@@ -1,4 +1,4 @@
-"""The loop that articles show, in TensorFlow: what the modes of the twin are measured against.
+"""The loop that tutorials show, in TensorFlow: what the modes of the twin are measured against.
 
 The network is the twin's. A GradientTape step that runs eagerly, over tf.data batches of images that are scaled one
 by one.
@@ -28,7 +28,7 @@ def make_batches(split: Split, hyper: Hyperparameters) -> Batches:
 
 
 def make_step(network: keras.Model, hyper: Hyperparameters) -> Step:
-    """Return the step of the article: everything in Python, two metrics kept by hand."""
+    """Return the step of the tutorial: everything in Python, two metrics kept by hand."""
     optimizer = keras.optimizers.Adam(hyper.learning_rate, **ADAM)
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

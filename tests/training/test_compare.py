@@ -10,12 +10,12 @@ import pytest
 
 from contract import FRAMEWORKS, ROOT
 from training.compare import INFERENCE_MODES, MODES, SAME_UPDATES, planned, summed_up, table
-from training.turns import take_turns
+from training.interleaved import run_interleaved
 
 GIVEN = argparse.Namespace(frameworks=["pytorch"], rounds=2, seed=1, target_accuracy=0.98, steps=100)
 COUNTS = [{"framework": "pytorch", "mode": "eager", "steps_to_target": 1500, "test_accuracy": 0.982}]
 WITHOUT_COMPILER = "torch.compile needs a C++ compiler: install g++"
-TURNS = [
+PIECES = [
     {"framework": "pytorch", "mode": mode, "round": number, "seconds_per_step": seconds, "seconds_per_epoch": 1.0}
     | {"images_per_s": 32 / seconds, "first_step_s": 0.1, "loss": 0.5 / number}
     for number, mode, seconds in [
@@ -38,8 +38,8 @@ def test_every_list_of_modes_is_the_twins_own(framework):
     assert ast.literal_eval(constants["INFERENCE_MODES"]) == INFERENCE_MODES[framework]
 
 
-def rows_of(counts=COUNTS, turns=TURNS):
-    return {row["mode"]: row for row in summed_up(counts, turns, [], GIVEN)["modes"]}
+def rows_of(counts=COUNTS, pieces=PIECES):
+    return {row["mode"]: row for row in summed_up(counts, pieces, [], GIVEN)["modes"]}
 
 
 def test_speedup_is_the_ratio_of_seconds_to_the_target_round_by_round():
@@ -52,15 +52,15 @@ def test_speedup_is_the_ratio_of_seconds_to_the_target_round_by_round():
 
 
 def test_a_mode_that_does_other_updates_has_no_count():
-    turns = [row | {"loss": row["loss"] * 1.02} if row.get("round") == 2 and row["mode"] == "reference" else row
-             for row in TURNS]  # fmt: skip
-    row = rows_of(turns=turns)["reference"]
+    pieces = [row | {"loss": row["loss"] * 1.02} if row.get("round") == 2 and row["mode"] == "reference" else row
+             for row in PIECES]  # fmt: skip
+    row = rows_of(pieces=pieces)["reference"]
     assert row["loss_difference"] == pytest.approx(0.02)
     assert (row["steps_to_target"], row["seconds_to_target"], row["counted_by"]) == (None, None, None)
 
 
 def test_a_mode_that_cannot_run_says_why_in_its_row():
-    result = summed_up(COUNTS, TURNS, [], GIVEN)
+    result = summed_up(COUNTS, PIECES, [], GIVEN)
     line = next(line for line in table(result).splitlines() if "compile" in line)
     assert line.endswith(WITHOUT_COMPILER)
 
@@ -68,25 +68,25 @@ def test_a_mode_that_cannot_run_says_why_in_its_row():
 def test_a_mode_that_misses_the_target_has_no_seconds_to_it():
     counts = [COUNTS[0] | {"steps_to_target": None}]
     assert (rows_of(counts)["eager"]["seconds_to_target"], rows_of(counts)["eager"]["speedup"]) == (None, None)
-    assert "n/a" in table(summed_up(counts, TURNS, [], GIVEN))
+    assert "n/a" in table(summed_up(counts, PIECES, [], GIVEN))
 
 
 def test_the_plan_counts_once_per_framework_and_then_times():
     plan = planned(GIVEN)
     assert plan[0] == ("count", "pytorch", "eager")
-    timed = [("inference", "pytorch", mode) for mode in INFERENCE_MODES["pytorch"]] + [("turns", "pytorch", "")]
+    timed = [("inference", "pytorch", mode) for mode in INFERENCE_MODES["pytorch"]] + [("steps", "pytorch", "")]
     assert sorted(plan[1:]) == sorted(timed)
 
 
-def test_modes_take_turns_in_an_order_of_their_own_and_do_the_same_updates():
+def test_modes_run_interleaved_in_random_order_and_do_the_same_updates():
     async def play():
-        return [row async for row in take_turns("pytorch", ("reference", "eager"), 3, 2, 1, "")]
+        return [row async for row in run_interleaved("pytorch", ("reference", "eager"), 3, 2, 1, "")]
 
     rows = asyncio.run(play())
-    turns = [row for row in rows if "round" in row]
-    orders = [[turn["mode"] for turn in turns if turn["round"] == number] for number in (1, 2, 3)]
+    pieces = [row for row in rows if "round" in row]
+    orders = [[piece["mode"] for piece in pieces if piece["round"] == number] for number in (1, 2, 3)]
     assert all(sorted(order) == ["eager", "reference"] for order in orders)
-    for one, other in zip(turns[::2], turns[1::2], strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], rel=SAME_UPDATES)
-    assert all(turn["images_per_s"] == pytest.approx(32 / turn["seconds_per_step"]) for turn in turns)
+    for first, second in zip(pieces[::2], pieces[1::2], strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], rel=SAME_UPDATES)
+    assert all(piece["images_per_s"] == pytest.approx(32 / piece["seconds_per_step"]) for piece in pieces)
     assert {row["mode"]: row["peak_rss_bytes"] > 1e8 for row in rows[6:]} == {"reference": True, "eager": True}

@@ -1,7 +1,7 @@
-"""Let the modes of a framework take turns, so that whatever else the machine does falls on all of them.
+"""Time the modes of a framework interleaved, so that whatever else the machine does slows all of them alike.
 
-Each mode, and the article's loop, is a process of its own (`training.measure turns`) that sleeps until it is its turn:
-none has the other's heap or threads.
+Each mode, and the tutorial's loop, is a process of its own (`training.measure steps`) that sleeps until it is asked for
+its next piece: none shares heap or threads with another.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from contract import ROOT, StageError
 Row = dict[str, Any]
 
 
-async def take_turns(
+async def run_interleaved(
     framework: str, modes: Sequence[str], rounds: int, steps: int, seed: int, prefix: str
 ) -> AsyncIterator[Row]:
-    """Yield a row for each turn as it ends; at last, for each mode, one with its peak memory or why it is missing."""
+    """Yield a row for each piece as it ends, then one a mode with its peak memory, or why it is missing."""
     shuffle = random.Random(seed)  # noqa: S311
     started: dict[str, tuple[Process, Row]] = {}
     processes: list[Process] = []
     try:
-        for mode in modes:  # one after the other: none warms up while another does
+        for mode in modes:  # one after another: none warms up while another does
             process = await start(framework, mode, steps, prefix)
             processes.append(process)
             first = await answer(process, framework, mode)
@@ -53,17 +53,17 @@ async def take_turns(
 
 async def start(framework: str, mode: str, steps: int, prefix: str) -> Process:
     """Start the process of a mode."""
-    command = [*shlex.split(prefix), sys.executable, "-m", "training.measure", "turns", framework, "--mode", mode]
+    command = [*shlex.split(prefix), sys.executable, "-m", "training.measure", "steps", framework, "--mode", mode]
     return await asyncio.create_subprocess_exec(
         *command, "--steps", str(steps), cwd=ROOT, stdin=PIPE, stdout=PIPE, stderr=PIPE
     )
 
 
 async def answer(process: Process, framework: str, mode: str) -> Row:
-    """The next line of a process; raises StageError with its last words where there is none."""
+    """The next line of a process; raises StageError with its last error line where there is none."""
     while line := await process.stdout.readline():  # type: ignore[union-attr]
         if line.startswith(b"{"):
             row: Row = {"framework": framework, "mode": mode} | json.loads(line)
             return row
-    said = (await process.stderr.read()).decode(errors="replace").strip().splitlines()  # type: ignore[union-attr]
-    raise StageError(f"{framework} {mode} failed: {said[-1] if said else 'it said nothing'}")
+    lines = (await process.stderr.read()).decode(errors="replace").strip().splitlines()  # type: ignore[union-attr]
+    raise StageError(f"{framework} {mode} failed: {lines[-1] if lines else 'it printed nothing'}")
