@@ -40,28 +40,28 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks" / "client_speed.json")
-    given = parser.parse_args(words)
+    options = parser.parse_args(words)
     server_cpus, _ = pinning()
     with null_server(FOLDER, "rest", ANSWER, server_cpus) as (_, port):
         ours, plain = [], []
-        for number in range(given.repeats):
-            ours.append(_ours(port, given.users, given.seconds, number))
-            plain.append(_plain(port, given.users, given.seconds))
+        for number in range(options.repeats):
+            ours.append(_ours(port, options.users, options.seconds, number))
+            plain.append(_plain(port, options.users, options.seconds))
     ratio = float(np.median([rps for rps, _ in ours]) / np.median([rps for rps, _ in plain]))
     per_core = float(np.median([rps / cpu for rps, cpu in ours]) / np.median([rps / cpu for rps, cpu in plain]))
-    found = {
+    result = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "users": given.users,
+        "users": options.users,
         "ours_rps": [rps for rps, _ in ours],
         "fast_http_user_rps": [rps for rps, _ in plain],
         "ratio": ratio,
         "ratio_per_cpu_second": per_core,
         "environment": environment(*pinning()),
     }
-    write_whole(given.output, to_json(found).encode())
-    print(f"ours, every answer checked   {np.median(found['ours_rps']):8.0f} requests/s")
-    print(f"plain FastHttpUser           {np.median(found['fast_http_user_rps']):8.0f} requests/s")
-    print(f"ratio {ratio:.2f} (at least 0.8 is asked for); per processor second {per_core:.2f}")
+    write_whole(options.output, to_json(result).encode())
+    print(f"ours, every answer checked   {np.median(result['ours_rps']):8.0f} requests/s")
+    print(f"plain FastHttpUser           {np.median(result['fast_http_user_rps']):8.0f} requests/s")
+    print(f"ratio {ratio:.2f} (at least 0.8 is required); per processor second {per_core:.2f}")
     return 0 if ratio >= 0.8 else 1
 
 
@@ -90,5 +90,5 @@ def _plain(port: int, users: int, seconds: float) -> tuple[float, float]:
         PATH,
         str(len(BODY)),
     ]
-    said = json.loads(run_to_end(argv, FOLDER / "plain.log", pinning()[1], seconds + 60).splitlines()[-1])
-    return said["rps"], said["cpu_share"]
+    figures = json.loads(run_to_end(argv, FOLDER / "plain.log", pinning()[1], seconds + 60).splitlines()[-1])
+    return figures["rps"], figures["cpu_share"]

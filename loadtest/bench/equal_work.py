@@ -131,14 +131,14 @@ def write_repository(folder: Path) -> dict[str, Manifest]:
 @contextmanager
 def server(repository: Path) -> Iterator[tuple[dict[str, int], int]]:
     """Our ONNX Runtime server on that repository: its ports, and its process."""
-    found = find_server("onnxruntime")
-    ports = free_ports(found)
+    hosting = find_server("onnxruntime")
+    ports = free_ports(hosting)
     argv = [sys.executable, "-m", "serving.servers.onnxruntime", "--model-repository", str(repository)]
     argv += ["--rest-port", str(ports["rest"]), "--grpc-port", str(ports["grpc"])]
     environ = {"MODEL_REPOSITORY": str(repository)}
     running = start(Launch(tuple(argv), environ, ROOT), log=FOLDER / "server.log", cpus=pinning()[0])
     try:
-        wait_ready(running, found, ("floats", "bytes"), ports)
+        wait_ready(running, hosting, ("floats", "bytes"), ports)
         yield ports, running.pid
     finally:
         running.stop()
@@ -154,9 +154,9 @@ def right_answer(endpoint: Endpoint, call: Call, colour: np.ndarray) -> FixedRes
     lines = (line.partition(":") for line in answer.head.decode("latin-1").split("\r\n")[1:])
     headers = {name.strip().lower(): value.strip() for name, _, value in lines}
     kept = {name: headers[name] for name in READ_HEADERS if name in headers}
-    found = oip_client.decode(endpoint.protocol, answer.body, kept)["colour"]
-    if np.abs(found - colour).max() > TOLERANCE:
-        raise StageError(f"{endpoint.name}: colour {found}, expected {colour}: see {shown(FOLDER)}/server.log")
+    answered = oip_client.decode(endpoint.protocol, answer.body, kept)["colour"]
+    if np.abs(answered - colour).max() > TOLERANCE:
+        raise StageError(f"{endpoint.name}: colour {answered}, expected {colour}: see {shown(FOLDER)}/server.log")
     return FixedResponse(call, answer.body, kept)
 
 
@@ -209,16 +209,16 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtest equal-work", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=4.0, help="for each payload")
     parser.add_argument("--output", type=Path, default=PUBLISHED)
-    given = parser.parse_args(words)
-    rows = measure(given.seconds)
+    options = parser.parse_args(words)
+    rows = measure(options.seconds)
     fields = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": environment(*pinning()),
         "rows": rows,
     }
-    write_whole(given.output, to_json(fields).encode())
+    write_whole(options.output, to_json(fields).encode())
     print(table(rows), end="")
-    if given.output == PUBLISHED and PAGE.is_file():
+    if options.output == PUBLISHED and PAGE.is_file():
         before, _, rest = PAGE.read_text().partition(BEGIN)
         after = rest.partition(END)[2]
         write_whole(PAGE, f"{before}{BEGIN}\n{table(rows)}\n{END}{after}".encode())

@@ -153,19 +153,19 @@ def _against_genuine(name: str, setting: str, generator: str) -> Callable[[Round
 
 def _costs() -> list[Threshold]:
     """What a worker, a version and an idle connection cost; processor time shows it apart from the load's share."""
-    one = ("ours-1-worker", "binary")
+    single = ("ours-1-worker", "binary")
     versions, idle = (f"ours-{VERSIONS}-versions", "binary"), (f"ours-{IDLE_CONNECTIONS}-idle", "binary")
 
     def more_bytes(of: Key, by: int) -> Callable[[Rounds], list[float]]:
         return lambda rounds: [
-            (many - few) / by / 1024 for many, few in zip(rounds.of(RSS, *of), rounds.of(RSS, *one), strict=True)
+            (many - few) / by / 1024 for many, few in zip(rounds.of(RSS, *of), rounds.of(RSS, *single), strict=True)
         ]
 
     return [
-        Threshold("2 workers / 1: processor time per request", ratio(CPU, ("ours-2-workers", "binary"), one)),
-        Threshold(f"{VERSIONS} versions / 1: requests/s of one", ratio(RATE, versions, one), 0.95),
+        Threshold("2 workers / 1: processor time per request", ratio(CPU, ("ours-2-workers", "binary"), single)),
+        Threshold(f"{VERSIONS} versions / 1: requests/s of one", ratio(RATE, versions, single), 0.95),
         Threshold("a version more: resident memory", more_bytes(versions, VERSIONS - 1), unit="KiB"),
-        Threshold(f"{IDLE_CONNECTIONS:,} idle connections / none: requests/s", ratio(RATE, idle, one), 0.95),
+        Threshold(f"{IDLE_CONNECTIONS:,} idle connections / none: requests/s", ratio(RATE, idle, single), 0.95),
         Threshold("an idle connection: resident memory", more_bytes(idle, IDLE_CONNECTIONS), unit="KiB"),
     ]
 

@@ -27,10 +27,10 @@ START = {"pytriton": HERE / "pytriton_start.py"}
 
 def prepare(name: str) -> None:
     """Make the virtual environment `name` unless it is there; raises StageError where that fails."""
-    folder, wanted = VENVS / name, "\n".join(REQUIREMENTS[name])
-    wanted += START[name].read_text() if name in START else ""
+    folder, recipe = VENVS / name, "\n".join(REQUIREMENTS[name])
+    recipe += START[name].read_text() if name in START else ""
     made = folder / "made"
-    if made.is_file() and made.read_text() == wanted:
+    if made.is_file() and made.read_text() == recipe:
         return
     shutil.rmtree(folder, ignore_errors=True)
     print(f"installing {' '.join(REQUIREMENTS[name])} into {folder}", file=sys.stderr)
@@ -48,4 +48,4 @@ def prepare(name: str) -> None:
     if name in START:
         packages = next(folder.glob("lib/python3.*/site-packages"))
         shutil.copy(START[name], packages / "sitecustomize.py")
-    write_whole(made, wanted.encode())
+    write_whole(made, recipe.encode())

@@ -21,7 +21,7 @@ class Place:
     """Bytes of a request that are written anew for each send, always as many."""
 
     name: str
-    found: bytes
+    placeholder: bytes
     """What stands there before, by which the place is known."""
     fill: Callable[[int], bytes]
     """What stands there in the send of a number."""
@@ -35,8 +35,8 @@ def trace_bytes(number: int) -> bytes:
 
 TRACE = Place("trace", b"0" * 32 + b"-" + b"0" * 16, trace_bytes)
 REQUEST_ID = Place("id", b"0" * 24 + b"-request", lambda number: b"%024x-request" % number)
-TRACE_HEADERS = {"traceparent": f"00-{TRACE.found.decode()}-01"}
-ID_HEADERS = {"x-request-id": REQUEST_ID.found.decode()}
+TRACE_HEADERS = {"traceparent": f"00-{TRACE.placeholder.decode()}-01"}
+ID_HEADERS = {"x-request-id": REQUEST_ID.placeholder.decode()}
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,14 @@ class ChangingBytes:
     @classmethod
     def find(cls, data: bytes, places: Iterable[Place]) -> ChangingBytes:
         """Cut `data` at the first occurrence of each place; one that isn't there is left out."""
-        ordered = sorted((place for place in places if place.found in data), key=lambda place: data.find(place.found))
+        ordered = sorted(
+            (place for place in places if place.placeholder in data), key=lambda place: data.find(place.placeholder)
+        )
         pieces, end = [], 0
         for place in ordered:
-            start = data.find(place.found)
+            start = data.find(place.placeholder)
             pieces.append(data[end:start])
-            end = start + len(place.found)
+            end = start + len(place.placeholder)
         return cls((*pieces, data[end:]), tuple(ordered))
 
     def __call__(self, number: int) -> bytes:

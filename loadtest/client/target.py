@@ -61,8 +61,8 @@ class Check:
         error answer.
         """
         if answer.status != self.ok_status:
-            said = (answer.body or answer.head)[:200]
-            raise ValueError(f"status {answer.status}: {said.decode(errors='replace')}")
+            reason = (answer.body or answer.head)[:200]
+            raise ValueError(f"status {answer.status}: {reason.decode(errors='replace')}")
         if (answer.body, headers) in self.right:
             return ""
         try:

@@ -2,7 +2,7 @@
 
     python -m loadtest.crosscheck.loadgen ENDPOINT --scenario single_stream|server --rate 200 --seconds 5 --folder F
 
-LoadGen keeps the clock, the schedule and the percentiles; this program only carries its queries over the wire, with the
+LoadGen keeps the clock, the schedule and the percentiles; this program only sends its queries, with the
 same ready-made requests and the same check. It prints `{"p50_ms", "p99_ms", "queries", "valid"}`.
 """
 
@@ -29,8 +29,8 @@ PERCENTILE = re.compile(r"^(50|99)\.00 percentile latency \(ns\)\s*:\s*(\d+)", r
 
 
 @dataclass
-class Carrier:
-    """Carries LoadGen's queries over the wire: each where LoadGen calls, or by threads that each have a connection."""
+class QuerySender:
+    """Sends LoadGen's queries over the wire: each where LoadGen calls, or by threads that each have a connection."""
 
     loadgen: Any
     target: Target
@@ -41,9 +41,9 @@ class Carrier:
         self.own = self.target.connection()
         self.own.connect()
 
-    def carry_here(self, numbers: list[int], indices: list[int]) -> None:
+    def send_here(self, numbers: list[int], indices: list[int]) -> None:
         """Answer a query before returning: LoadGen has one out at a time."""
-        self._carry(self.own, numbers[0], indices[0])
+        self._send(self.own, numbers[0], indices[0])
 
     def hand_on(self, numbers: list[int], indices: list[int]) -> None:
         """Give a query to the next free thread: LoadGen goes on with its schedule."""
@@ -60,10 +60,10 @@ class Carrier:
         connection = self.target.connection()
         connection.connect()
         while (query := self.waiting.get()) is not None:
-            self._carry(connection, *query)
+            self._send(connection, *query)
         connection.close()
 
-    def _carry(self, connection: Connection, number: int, index: int) -> None:
+    def _send(self, connection: Connection, number: int, index: int) -> None:
         answer = connection.exchange(self.target.requests[index])
         self.loadgen.QuerySamplesComplete([self.loadgen.QuerySampleResponse(number, 0, 0)])
         if fault := self.target.fault(index, answer):
@@ -74,10 +74,10 @@ def measure(endpoint: Endpoint, scenario: str, rate_rps: float, seconds: float, 
     """Let LoadGen measure `endpoint`; raises StageError where an answer is wrong or the summary has no figures."""
     loadgen = _import_loadgen()
     target = build_target(endpoint, MODEL_REPOSITORY)
-    carrier = Carrier(loadgen, target)
+    sender = QuerySender(loadgen, target)
     alone = scenario == "single_stream"
-    threads = [] if alone else carrier.start(THREADS)
-    sut = loadgen.ConstructFastSUT(carrier.carry_here if alone else carrier.hand_on, lambda: None)
+    threads = [] if alone else sender.start(THREADS)
+    sut = loadgen.ConstructFastSUT(sender.send_here if alone else sender.hand_on, lambda: None)
     library = loadgen.ConstructQSL(len(target.requests), len(target.requests), lambda _: None, lambda _: None)
     folder.mkdir(parents=True, exist_ok=True)
     log = loadgen.LogSettings()
@@ -91,22 +91,22 @@ def measure(endpoint: Endpoint, scenario: str, rate_rps: float, seconds: float, 
     loadgen.DestroyQSL(library)
     loadgen.DestroyFastSUT(sut)
     for _ in threads:
-        carrier.waiting.put(None)
+        sender.waiting.put(None)
     for thread in threads:
         thread.join()
-    if carrier.faults:
-        raise StageError(f"{endpoint.name}: wrong answer under LoadGen: {carrier.faults[0]}")
+    if sender.faults:
+        raise StageError(f"{endpoint.name}: wrong answer under LoadGen: {sender.faults[0]}")
     return read_summary(folder / "mlperf_log_summary.txt")
 
 
 def read_summary(path: Path) -> dict[str, Any]:
     """The percentiles in LoadGen's own summary."""
     text = path.read_text()
-    found = {f"p{share}_ms": int(value) / 1e6 for share, value in PERCENTILE.findall(text)}
+    percentiles = {f"p{share}_ms": int(value) / 1e6 for share, value in PERCENTILE.findall(text)}
     queries = re.search(r"samples_per_query[^\n]*|min_query_count\s*:\s*(\d+)", text)
-    if set(found) != {"p50_ms", "p99_ms"}:
+    if set(percentiles) != {"p50_ms", "p99_ms"}:
         raise StageError(f"{path} has no percentiles: {text[:300]}")
-    return {**found, "valid": "Result is : VALID" in text, "min_query_count": queries and queries.group(1)}
+    return {**percentiles, "valid": "Result is : VALID" in text, "min_query_count": queries and queries.group(1)}
 
 
 def _settings(loadgen: Any, scenario: str, rate_rps: float, seconds: float) -> Any:
@@ -141,14 +141,14 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--folder", type=Path, required=True)
-    given = parser.parse_args()
-    endpoint = Endpoint(**json.loads(given.endpoint))
+    options = parser.parse_args()
+    endpoint = Endpoint(**json.loads(options.endpoint))
     try:
-        found = measure(endpoint, given.scenario, given.rate, given.seconds, given.folder)
+        figures = measure(endpoint, options.scenario, options.rate, options.seconds, options.folder)
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps(found))
+    print(json.dumps(figures))
     return 0
 
 

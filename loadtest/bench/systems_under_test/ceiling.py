@@ -1,6 +1,6 @@
 """The least code that can serve a model over HTTP: a bare uvloop + httptools loop that batches what has arrived.
 
-The yardstick for `serving/`, never a product: it checks nothing, knows one model with one FP32 input and one FP32
+The baseline of `serving/`, never a product: it checks nothing, knows one model with one FP32 input and one FP32
 output, and answers binary requests with binary and JSON requests with JSON of the Open Inference Protocol.
 
     python -m loadtest.bench.systems_under_test.ceiling <port> <version folder> <format>
