@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+
+from loadtest.analysis.figures import Estimate, Point
 
 NOT_MEASURED = "n/a"
 
@@ -42,26 +42,36 @@ def percent(value: float | None, decimals: int = 2) -> str:
     return NOT_MEASURED if value is None else f"{100 * value:.{decimals}f} %"
 
 
-def with_unit(value: float | None, unit: str) -> str:
-    """Print a figure and its unit; no unit where nothing was measured."""
-    return NOT_MEASURED if value is None else f"{significant(value)} {unit}"
-
-
-def interval(bounds: Sequence[float | None] | None) -> str:
+def interval(estimate: Estimate | None) -> str:
     """Print a confidence interval, `4,180 to 4,260`; nothing where there is none."""
-    if not bounds or any(bound is None for bound in bounds):
+    if estimate is None or estimate.low is None or estimate.high is None:
         return ""
-    low, high = (significant(bound) for bound in bounds)
-    return f"{low} to {high}"
+    return f"{significant(estimate.low)} to {significant(estimate.high)}"
 
 
-def percentile(scenario: Mapping[str, Any], name: str) -> str:
+def percentile(point: Point, name: str) -> str:
     """Print a latency percentile in ms, or `n/a (needs N)` where the requests were too few to state it."""
-    value = (scenario.get("latency_ms") or {}).get(name)
-    if value is not None:
-        return significant(value)
-    needed = (scenario.get("needs") or (scenario.get("latency_ms") or {}).get("needs") or {}).get(name)
-    return NOT_MEASURED if needed is None else f"{NOT_MEASURED} (needs {count(needed)})"
+    estimate = latency(point, name)
+    if estimate is not None:
+        return significant(estimate.value)
+    return f"{NOT_MEASURED} (needs {count(point.needs[name])})" if name in point.needs else NOT_MEASURED
+
+
+def latency(point: Point, name: str) -> Estimate | None:
+    """The estimate of the percentile `p50`, `p90`, `p95` or `p99`; None where it can't be stated."""
+    return {"p50": point.p50_ms, "p90": point.p90_ms, "p95": point.p95_ms, "p99": point.p99_ms}[name]
+
+
+def figure(kind: str, value: float | None) -> str:
+    """Print a figure by its name in a ranking, `throughput_rps` and so on, with its unit."""
+    if value is None:
+        return NOT_MEASURED
+    if kind.endswith("_bytes"):
+        return size(value)
+    units = {"throughput_rps": "/s", "cpu_s_per_1000": " s", "cost_per_million": ""}
+    if kind in units:
+        return significant(value) + units[kind]
+    return significant(value) + next((f" {unit}" for unit in ("ms", "s") if kind.endswith(f"_{unit}")), "")
 
 
 def plural(number: int, noun: str) -> str:

@@ -2,71 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from loadtest.report.modes import modes_tables
-from loadtest.report.page import facts_of, title_of, trust_of
-from loadtest.report.table import Table, plain, to_markdown
-from loadtest.report.tables.endpoints import glance_table, points_table, present, slo_table, verdicts_table
-from loadtest.report.tables.models import (
-    artifacts_table,
-    clients_table,
-    conformance_summary,
-    conformance_table,
-    environment_table,
-    epochs_table,
-    in_process_table,
-    settings_table,
-    training_table,
-)
-from loadtest.report.tables.split import split_table
-from loadtest.report.text import METHOD
-
-Report = Mapping[str, Any]
-FOLDED = ("points", "verdicts", "settings", "environment", "epochs")
+from loadtest.analysis.schema import Report
+from loadtest.report.answer import answer_of, notes_of
+from loadtest.report.first_screen import FURTHER, facts_of, kicker
+from loadtest.report.section import folded_markdown, section_markdown
+from loadtest.report.sections import sections_of
+from loadtest.report.tables.choices import caption_of, choices_table, overhead_table, ranking_table
+from loadtest.report.text import METHOD, NO_DIFFERENCE
+from loadtest.table import Table, plain, present, to_markdown
 
 
 def render_markdown(report: Report) -> str:
     """The whole report as text; long tables are folded."""
-    parts = [f"# {title_of(report)}", plain(" · ".join(facts_of(report)))]
-    told = [f"- **{_told(sentence)}**" for sentence in report.get("headline") or []]
-    parts.append("\n".join([*told, *(f"- {plain(sentence)}" for sentence in trust_of(report))]))
-    parts += [_section(table) for table in tables_of(report)]
-    parts.append("## How to read this\n\n" + "\n".join(f"- **{term}.** {meaning}" for term, meaning in METHOD))
+    verdict, *rest = answer_of(report) or ["Nothing was measured."]
+    parts = [f"# {plain(verdict)}", plain(" ".join(rest)), plain(f"{kicker(report)} · {' · '.join(facts_of(report))}")]
+    parts.append("\n".join(f"> {plain(note)}  " for note in notes_of(report)))
+    if ranking := report.ranking("throughput"):
+        parts += [_titled(caption_of(report, ranking), ranking_table(report, ranking)), NO_DIFFERENCE]
+    parts += [_titled("What to choose", table) for table in present((choices_table(report),))]
+    parts += [folded_markdown(ranking_table(report, r)) for name in FURTHER if (r := report.ranking(name)) and r.ranked]
+    parts += [_titled("What does a server add to the model?", table) for table in present((overhead_table(report),))]
+    parts += [section_markdown(section) for section in sections_of(report)]
+    parts.append("## What do the words mean?\n\n" + "\n".join(f"- **{term}.** {meaning}" for term, meaning in METHOD))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def tables_of(report: Report) -> list[Table]:
-    """Every table that there is data for, in reading order."""
-    apis = dict.fromkeys(entry["api"] for entry in report.get("conformance") or [])
-    return present(
-        (
-            glance_table(report) if report.get("endpoints") else None,
-            split_table(report),
-            slo_table(report),
-            artifacts_table(report),
-            training_table(report),
-            epochs_table(report),
-            *modes_tables(report),
-            clients_table(report),
-            in_process_table(report),
-            conformance_summary(report),
-            *(conformance_table(report, api) for api in apis),
-            points_table(report),
-            verdicts_table(report),
-            settings_table(report),
-            environment_table(report),
-        )
-    )
-
-
-def _section(table: Table) -> str:
-    if table.name in FOLDED or table.name.startswith("conformance-"):
-        return f"<details><summary>{table.caption}</summary>\n\n{to_markdown(table)}\n\n</details>"
-    return f"## {table.caption}\n\n{to_markdown(table)}"
-
-
-def _told(sentence: str) -> str:
-    """A sentence whose commands stay in backticks."""
-    return plain(sentence).replace("\\`", "`")
+def _titled(title: str, table: Table) -> str:
+    return f"## {plain(title)}\n\n{to_markdown(table)}"

@@ -1,235 +1,199 @@
-"""The sections of the page, each answering one question; a section whose data is absent is left out."""
+"""The sections below the answer, in the order in which a doubter asks; one whose data is absent is left out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+from loadtest.analysis.schema import Report
 from loadtest.report import text as words
-from loadtest.report.charts.curves import Panel, Styler, is_closed, quantile_panels, shown_percentile, throughput_panels
-from loadtest.report.charts.primitives import marker, style_of
-from loadtest.report.charts.rows import (
-    Question,
-    cpu_row,
-    gap_percentile,
-    gap_rows,
-    memory_row,
-    row_panels,
-    slo_rows,
-    start_row,
-)
-from loadtest.report.markup import Html, element, join
-from loadtest.report.modes import modes_section
-from loadtest.report.table import Table, to_html
-from loadtest.report.tables.endpoints import (
-    glance_table,
-    points,
-    points_table,
-    present,
-    slo_table,
-    verdicts_table,
-)
-from loadtest.report.tables.models import (
-    artifacts_table,
+from loadtest.report.answer import counts
+from loadtest.report.charts.panels import Styler, legend, shown_percentile, styler_of, undrawn
+from loadtest.report.charts.quantiles import quantile_panels
+from loadtest.report.charts.resources import cpu_row, gap_row, memory_row, slo_row, start_row
+from loadtest.report.charts.rows import Chart, row_panels
+from loadtest.report.charts.throughput import closed_points, throughput_panels
+from loadtest.report.charts.training import modes_panel
+from loadtest.report.format import count, percent, plural, significant
+from loadtest.report.names import Names, capped
+from loadtest.report.section import Figure, Section
+from loadtest.report.tables.conformance import conformance_summary, conformance_tables
+from loadtest.report.tables.design import (
     clients_table,
-    conformance_summary,
-    conformance_table,
+    design_table,
     environment_table,
-    epochs_table,
     in_process_table,
     settings_table,
-    training_table,
 )
-from loadtest.report.tables.split import split_table
-from loadtest.report.twins import diff_view
-
-PROTOCOLS = ("rest", "rest-binary", "grpc")
-"""The order in which protocols are shown; any other comes after."""
-Report = Mapping[str, Any]
-Section = tuple[str, str, Html]
-"""Anchor, title, content."""
-
-
-def styler_of(report: Report) -> Styler:
-    """How protocols and frameworks look, the same in every chart of the report."""
-    found = {str(e["protocol"]) for e in report.get("endpoints") or []} | {
-        str(c["protocol"]) for c in report.get("clients") or []
-    }
-    protocols = [*PROTOCOLS, *sorted(found.difference(PROTOCOLS))]
-    frameworks = list(dict.fromkeys(str(a.get("framework")) for a in report.get("artifacts") or []))
-    framework_of = {a["name"]: frameworks.index(str(a.get("framework"))) for a in report.get("artifacts") or []}
-    return style_of(protocols, lambda artifact: framework_of.get(artifact, 0))
+from loadtest.report.tables.points import answers_table, points_table, questions_table, split_table
+from loadtest.report.tables.resources import artifacts_table, resources_table, slo_table, start_table
+from loadtest.report.tables.training import epochs_table, modes_tables, modes_words, training_table
+from loadtest.table import Table, present
 
 
 def sections_of(report: Report) -> list[Section]:
-    """All sections that there is data for, in reading order."""
+    """All sections that there is data for."""
     styler = styler_of(report)
-    found = [
-        ("glance", "Which endpoint answers most, and how fast?", _glance(report)),
-        ("throughput", "What does more load buy, and what does it cost in latency?", _throughput(report, styler)),
-        ("distribution", "How slow are the slow answers?", _distribution(report, styler)),
-        ("open", "What does a schedule see that a waiting client hides?", _gap(report, styler)),
-        ("slo", _slo_title(report), _slo(report, styler)),
-        ("cost", "What does an endpoint cost to run?", _cost(report, styler)),
-        ("parity", "Do all artifacts answer as the trained models do?", _tables(artifacts_table(report))),
-        ("training", "How did the twins train?", _training(report)),
-        ("modes", "Which way of training is fastest?", modes_section(report)),
-        ("clients", "Could the client keep up?", _clients(report)),
-        ("conformance", "Do the endpoints keep to their protocols?", _conformance(report)),
-        ("all", "What exactly was measured?", _everything(report)),
-        ("environment", "Where and how was it measured?", _tables(environment_table(report), settings_table(report))),
-    ]
-    return [(name, title, content) for name, title, content in found if content]
+    sections = (
+        _method(report),
+        _answers(report),
+        _confidence(report),
+        _distributions(report, styler),
+        _throughput(report, styler),
+        _open_load(report, styler),
+        _slo(report, styler),
+        _resources(report, styler),
+        _start(report, styler),
+        _of_tables(
+            "parity", "Do the artifacts answer as the model does, and how large are they?", artifacts_table(report)
+        ),
+        _of_tables("settings", "How were the servers set?", settings_table(report)),
+        _conformance(report),
+        _of_tables("in-process", "How fast is the model without a server?", in_process_table(report)),
+        _training(report),
+        _modes(report),
+        _of_tables("environment", "Which machine, which versions?", environment_table(report)),
+        _of_tables("raw", "What are all the figures?", points_table(report)),
+    )
+    return [section for section in sections if section]
 
 
-def _tables(*tables: Table | None) -> Html:
-    return join([to_html(table) for table in present(tables)])
+def _of_tables(name: str, title: str, *tables: Table | None) -> Section:
+    return Section(name, title, tables=present(tables))
 
 
-def _fold(title: str, *content: Html | None, opened: bool = False) -> Html:
-    inner = join(content)
-    return element("details", element("summary", title), inner, open=opened) if inner else Html("")
+def _method(report: Report) -> Section:
+    design = report.design
+    brief = (
+        f"{count(design.blocks)} short blocks per endpoint in random order, {plural(design.starts, 'start')} of each "
+        f"server, every answer checked."
+    )
+    tables = present((design_table(report), clients_table(report)))
+    return Section("method", "How was it measured?", brief, tables=tables)
 
 
-def _figure(panels: Sequence[Panel], caption: str) -> Html:
-    if not panels:
-        return Html("")
-    grid = [element("div", element("h3", panel.title), panel.image, class_="panel") for panel in panels]
-    return element("figure", element("figcaption", caption), element("div", grid, class_="panels"))
+def _answers(report: Report) -> Section:
+    requests, failures, wrong = counts(report)
+    good = "Yes" if not failures and not wrong else "No"
+    brief = f"{good}: {plural(requests, 'request')}, {plural(failures, 'failure')}, {count(wrong)} wrong."
+    return Section(
+        "answers", "Was every answer right, and was the work equal?", brief, tables=present((answers_table(report),))
+    )
 
 
-def legend(report: Report, styler: Styler) -> Html:
-    """What colours, shapes and strokes mean."""
-    artifacts = {str(a.get("framework")): a["name"] for a in reversed(report.get("artifacts") or [])}
-    found = {str(e["protocol"]) for e in report.get("endpoints") or []}
-    protocols = [*(p for p in PROTOCOLS if p in found), *sorted(found.difference(PROTOCOLS))]
-    some = next(iter(artifacts.values()), "")
-    keys = []
-    for protocol in protocols:
-        style = styler(protocol, some)
-        mark = element(
-            "svg",
-            marker(style.shape, 7, 7, "", radius=4.5),
-            viewBox="0 0 14 14",
-            width=14,
-            height=14,
-            aria_hidden="true",
-        )
-        keys.append(element("span", mark, protocol, class_=f"key hue-{style.hue}"))
-    for framework, artifact in reversed(artifacts.items()):
-        kind = "dashed" if styler(next(iter(protocols), "rest"), artifact).dashed else ""
-        stroke = element(
-            "svg",
-            element("line", x1=0, y1=7, x2=26, y2=7, class_=f"curve {kind}"),
-            viewBox="0 0 26 14",
-            width=26,
-            height=14,
-            aria_hidden="true",
-        )
-        keys.append(element("span", stroke, framework, class_="key"))
-    keys.append(element("span", "⨯ not ranked (INVALID or client-limited)", class_="key"))
-    return element("p", keys, class_="legend")
+def _confidence(report: Report) -> Section:
+    sure = percent(1 - report.family.error_rate, 0)
+    brief = f"{plural(report.family.comparisons, 'comparison')}, all true together with {sure} confidence."
+    steadiness = report.steadiness
+    drift = () if steadiness.drift is None else (f"The machine's own speed drifted by {percent(steadiness.drift, 0)}.",)
+    told = (*drift, *steadiness.notes)
+    return Section("confidence", "How sure is it?", brief, tuple(told), tables=present((questions_table(report),)))
 
 
-def _glance(report: Report) -> Html:
-    return _tables(glance_table(report), split_table(report)) if report.get("endpoints") else Html("")
+def _distributions(report: Report, styler: Styler) -> Section:
+    names = dict.fromkeys(
+        point.name for endpoint in report.endpoints for point in endpoint.points if point.quantiles_ms
+    )
+    figures = tuple(Figure(quantile_panels(report, styler, name), "", load_word(report, name)) for name in names)
+    tables = present((split_table(report),))
+    title = "How slow are the slow answers?"
+    return Section(
+        "distribution", title, words=(words.QUANTILES,), legend=legend(report, styler), figures=figures, tables=tables
+    )
 
 
-def _throughput(report: Report, styler: Styler) -> Html:
-    panels = throughput_panels(report, styler)
-    if not panels:
-        return Html("")
-    name = shown_percentile(report)
-    figure = _figure(panels, words.THROUGHPUT.format(percentile=name))
-    return Html(legend(report, styler) + figure + _undrawn(report, name))
+def load_word(report: Report, scenario: str) -> str:
+    """A scenario as a reader calls it: `32 users`, `open load, 300/s`."""
+    points = (endpoint.point(scenario) for endpoint in report.endpoints)
+    point = next(point for point in points if point)
+    if point.kind == "closed":
+        return plural(point.users, "user")
+    rate = f", {significant(point.rate_rps)}/s" if point.rate_rps else ""
+    return f"{scenario.replace('_', ' ')} load{rate}"
 
 
-def _undrawn(report: Report, name: str) -> Html:
-    """The points that a chart can't show, so that none is missed."""
-    lacking = [
-        f"{endpoint['name']} ({point['name']})"
-        for endpoint, point in points(report)
-        if is_closed(point) and (point.get("latency_ms") or {}).get(name) is None
-    ]
-    told = f"Not drawn, for want of requests to state a {name}: {', '.join(lacking)}."
-    return element("p", told, class_="note") if lacking else Html("")
+def _throughput(report: Report, styler: Styler) -> Section:
+    name = shown_percentile(report, "closed")
+    figure = Figure(throughput_panels(report, styler), words.THROUGHPUT.format(percentile=name))
+    lacking = undrawn(closed_points(report), name)
+    title = "What do more users bring, and what do they cost in latency?"
+    notes = (lacking,) if lacking else ()
+    return Section("throughput", title, legend=legend(report, styler), figures=(figure,), notes=notes)
 
 
-def _distribution(report: Report, styler: Styler) -> Html:
-    names = dict.fromkeys(point["name"] for _, point in points(report) if point.get("latency_quantiles_ms"))
-    parts = []
-    for place, name in enumerate(sorted(names, key=_scenario_order)):
-        figure = _figure(quantile_panels(report, styler, name), words.QUANTILES)
-        parts.append(_fold(f"Scenario {name}", figure, opened=place == 0))
-    return Html(legend(report, styler) + join(parts)) if parts else Html("")
+def _open_load(report: Report, styler: Styler) -> Section:
+    name = shown_percentile(report, "open")
+    chart = Chart(f"{name} latency, ms", gap_row(name), log=True)
+    figure = Figure(row_panels(report, styler, chart), words.GAP.format(percentile=name))
+    return Section("open", "What does a waiting client not see?", legend=legend(report, styler), figures=(figure,))
 
 
-def _scenario_order(name: str) -> tuple[int, str]:
-    preferred = ("closed-8", "open", "single_stream", "closed-32")
-    return (preferred.index(name) if name in preferred else len(preferred), name)
-
-
-def _gap(report: Report, styler: Styler) -> Html:
-    name = gap_percentile(report)
-    question = Question(f"{name} latency, ms", gap_rows(name), log=True)
-    return _figure(row_panels(report, styler, question), words.GAP.format(percentile=name))
-
-
-def _slo_title(report: Report) -> str:
-    return f"How much load keeps p99 under {(report.get('slo') or {}).get('target_ms') or 0:g} ms?"
-
-
-def _slo(report: Report, styler: Styler) -> Html:
-    table = slo_table(report)
-    if table is None:
-        return Html("")
-    caption = f"{words.SLO}{_unmet(report)}"
-    figure = _figure(row_panels(report, styler, Question("requests per second", slo_rows(report))), caption)
-    return Html(figure + _fold("The figures, with goodput, processor and memory at that rate", to_html(table)))
+def _slo(report: Report, styler: Styler) -> Section:
+    if report.slo is None:
+        return Section("slo", "")
+    figure = Figure(row_panels(report, styler, Chart("requests per second", slo_row(report))), words.SLO)
+    title = f"How much load keeps p99 under {report.slo.target_ms:g} ms?"
+    return Section(
+        "slo",
+        title,
+        _unmet(report),
+        legend=legend(report, styler),
+        figures=(figure,),
+        tables=present((slo_table(report),)),
+    )
 
 
 def _unmet(report: Report) -> str:
-    """The endpoints that no settings let meet the target, in words: the chart has no row for them."""
-    entries = (report.get("slo") or {}).get("endpoints") or []
-    met = {entry["name"] for entry in entries if entry.get("rate_rps")}
-    missed = sorted({entry["name"] for entry in entries} - met)
-    return f" At no rate that was searched it was met by {', '.join(missed)}." if missed else ""
+    """The endpoints that no settings let meet the target: the chart has no row for them."""
+    rates = report.slo.rates if report.slo else ()
+    met = {rate.name for rate in rates if rate.rate_rps}
+    names = Names(report.endpoints)
+    missed = [name for name in dict.fromkeys(rate.name for rate in rates) if name not in met]
+    shown = capped([names.short(name) if names.knows(name) else name for name in missed])
+    return f"Met at no rate by {shown}." if missed else ""
 
 
-def _cost(report: Report, styler: Styler) -> Html:
-    charts = (
-        ("How much memory does it take?", Question("memory, MB", memory_row), words.MEMORY),
-        ("How long until the first answer?", Question("seconds from start", start_row), words.START),
-        (
-            "How much processor time do 1,000 requests take?",
-            Question("CPU seconds per 1,000 requests", cpu_row),
-            words.CPU,
+def _resources(report: Report, styler: Styler) -> Section:
+    figures = (
+        Figure(row_panels(report, styler, Chart("memory, MB", memory_row)), words.MEMORY, "Memory"),
+        Figure(
+            row_panels(report, styler, Chart("CPU seconds per 1,000 answers", cpu_row)), words.CPU, "Processor time"
         ),
     )
-    drawn = [(title, _figure(row_panels(report, styler, question), caption)) for title, question, caption in charts]
-    return join([_fold(title, figure, opened=place == 0) for place, (title, figure) in enumerate(drawn)])
-
-
-def _training(report: Report) -> Html:
-    if not report.get("training"):
-        return Html("")
-    return Html(
-        _tables(training_table(report), epochs_table(report)) + _fold("The twins' code side by side", diff_view())
+    tables = present((resources_table(report),))
+    return Section(
+        "resources", "What does an endpoint cost to run?", legend=legend(report, styler), figures=figures, tables=tables
     )
 
 
-def _clients(report: Report) -> Html:
-    return _tables(clients_table(report), in_process_table(report))
-
-
-def _conformance(report: Report) -> Html:
-    apis = dict.fromkeys(entry["api"] for entry in report.get("conformance") or [])
-    folds = [_fold(f"Every case of {api}", to_html(conformance_table(report, api))) for api in apis]
-    return join([_tables(conformance_summary(report)), folds])
-
-
-def _everything(report: Report) -> Html:
-    return Html(
-        _fold("Every point, with what keeps it out of the ranking", _tables(points_table(report)))
-        + _fold("Every pair of endpoints, with its verdict", _tables(verdicts_table(report)))
+def _start(report: Report, styler: Styler) -> Section:
+    figure = Figure(row_panels(report, styler, Chart("seconds from start", start_row)), words.START)
+    tables = present((start_table(report),))
+    return Section(
+        "start", "How long until the first answer?", legend=legend(report, styler), figures=(figure,), tables=tables
     )
+
+
+def _conformance(report: Report) -> Section:
+    failed = sum(case.outcome == "fail" and case.level == "MUST" for e in report.conformance for case in e.cases)
+    brief = "Every MUST holds." if not failed else f"{plural(failed, 'MUST')} not met."
+    folded = tuple(conformance_tables(report))
+    return Section(
+        "conformance",
+        "Do the endpoints keep to their protocols?",
+        brief,
+        tables=present((conformance_summary(report),)),
+        folded=folded,
+    )
+
+
+def _training(report: Report) -> Section:
+    tables, folded = present((training_table(report),)), present((epochs_table(report),))
+    return Section("training", "How was the model trained?", tables=tables, folded=folded)
+
+
+def _modes(report: Report) -> Section:
+    modes = report.training_modes
+    if modes is None:
+        return Section("modes", "")
+    panel = modes_panel(modes)
+    figures = (Figure((panel,), f"Mean of {significant(modes.rounds, 1)} rounds in random order."),) if panel else ()
+    title = "Which way of training is fastest?"
+    return Section("modes", title, words=tuple(modes_words(modes)), figures=figures, tables=tuple(modes_tables(modes)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from contract import Manifest, TensorSpec, files_below, size_below
+from loadtest.analysis.schema import Report
 from loadtest.plan import EndpointPlan, FixedResponse, Run
 from loadtest.runs.calibration import null_server
 from loadtest.runs.generator_process import run_generator
@@ -87,3 +90,16 @@ def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = Manifest("pytorch-onnx", "pytorch", "onnx", "1", *specs, files_below(folder), size_below(folder))
     manifest.write(folder)
     return repository
+
+
+@pytest.fixture(scope="session")
+def report() -> Report:
+    """The invented comparison."""
+    made: Report = runpy.run_path(str(Path(__file__).with_name("example_report.py")))["build_report"]()
+    return made
+
+
+@pytest.fixture(scope="session")
+def few(report: Report) -> Report:
+    """Two endpoints, without rankings: enough where a page is rendered again and again."""
+    return replace(report, endpoints=report.endpoints[:2], rankings=(), questions=(), overheads=())

@@ -11,6 +11,8 @@ from loadtest.report.format import significant
 from loadtest.report.markup import Child, Html, element
 
 WIDTH = 440.0
+LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 38.0, WIDTH - 78, 30.0, 262.0, 300.0
+"""The frame of a chart with two axes."""
 SHAPES = ("circle", "square", "triangle", "diamond")
 HUES = 4
 """Colours in the style sheet, `.hue-0` and on; a fifth protocol starts again with another shape."""

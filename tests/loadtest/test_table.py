@@ -1,0 +1,45 @@
+"""The one table: Markdown, plain text, columns that hold nothing."""
+
+from __future__ import annotations
+
+from loadtest.table import Cell, Column, Table, present, row, to_markdown, to_text, without_empty
+
+TABLE = Table(
+    "speeds",
+    "Speeds",
+    (Column("Name"), Column("Rate", True), Column("Empty")),
+    (row("a|b", Cell("1,200", 1200.0, "1,100 to 1,300"), ""),),
+    (row("c", Cell("n/a"), ""),),
+    note="A note.",
+)
+
+
+def test_markdown_escapes_aligns_and_marks_what_is_not_ranked():
+    assert to_markdown(TABLE).splitlines() == [
+        "| Name | Rate | Empty |",
+        "| --- | ---: | --- |",
+        "| a\\|b | 1,200 (1,100 to 1,300) |  |",
+        "| c (not ranked) | n/a |  |",
+        "",
+        "A note.",
+    ]
+
+
+def test_text_puts_figures_to_the_right():
+    assert to_text(TABLE).splitlines() == [
+        "Name             Rate  Empty",
+        "----------------------------",
+        "a|b             1,200",
+        "c (not ranked)    n/a",
+    ]
+
+
+def test_columns_without_a_figure_are_left_out_but_the_head_stays():
+    assert [column.name for column in without_empty(TABLE).columns] == ["Name", "Rate"]
+    assert [column.name for column in without_empty(Table("t", "", TABLE.columns, (row("", "", ""),))).columns] == [
+        "Name"
+    ]
+
+
+def test_tables_without_rows_are_not_present():
+    assert present((None, Table("none", "", TABLE.columns, ()), TABLE)) == (TABLE,)
