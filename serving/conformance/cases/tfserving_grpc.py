@@ -39,6 +39,7 @@ def _request(subject: Subject, count: int = 1, as_content: bool = True) -> Any:
         array = np.ascontiguousarray(subject.sample(count)[spec.name])
         tensor = request.inputs[spec.name]
         tensor.dtype, field = TYPES[spec.datatype]
+        tensor.tensor_shape.SetInParent()
         for size in array.shape:
             tensor.tensor_shape.dim.add(size=size)
         if as_content:

@@ -56,6 +56,7 @@ def predict_request(model: str, specs: Sequence[TensorSpec], inputs: Tensors) ->
             array = np.ascontiguousarray(inputs[spec.name], spec.dtype)
         tensor = request.inputs[spec.name]
         tensor.dtype = TYPES[spec.datatype][0]
+        tensor.tensor_shape.SetInParent()  # a scalar's is there too, without dimensions
         for size in array.shape:
             tensor.tensor_shape.dim.add().size = size
         if tensor.dtype == DT_STRING:

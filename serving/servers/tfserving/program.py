@@ -97,7 +97,7 @@ class Program:
                 warm_up(servable, folder, iterations)
 
         telemetry = self._telemetry if self._batching is not None else None
-        return load_servable(name, version, folder, self._session, self._batching, telemetry, warm)
+        return load_servable(name, version, folder, self._session, self._batching, telemetry, warm, log=say)
 
     def _configs(self) -> list[ModelConfig]:
         flags = self._flags

@@ -1,4 +1,4 @@
-"""Runs a version before anybody may ask for it: with its own recorded requests, and once per signature in the trial.
+"""Runs a version before anybody may ask for it, with the requests recorded beside it and nothing else.
 
 Reads `assets.extra/tf_serving_warmup_requests`, a TFRecord file of `PredictionLog`s, at most 1,000 of them.
 https://www.tensorflow.org/tfx/serving/saved_model_warmup
@@ -23,7 +23,7 @@ MAX_RECORDS = 1000
 
 
 def warm_up(servable: Servable, folder: Path, iterations: int) -> None:
-    """Run every recorded request `iterations` times; raises Status where one fails, as the genuine server does."""
+    """Run every recorded request `iterations` times; raises Status at the first that fails."""
     path = folder / FILE
     if not path.is_file():
         return

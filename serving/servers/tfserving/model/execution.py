@@ -1,14 +1,12 @@
-"""How requests for one signature of one version are run: together where that is asked for or proved harmless.
+"""How requests for one signature of one version are run: together only where rows are known to be independent.
 
-With --enable_batching requests of equal inner shape share runs, as the parameters file says. Without it the genuine
-server runs each alone; here those that wait while a run is under way still share the next one, if a trial at load has
-shown that rows don't depend on each other and the tensors are as declared. What can't share runs alone.
+Where a manifest lies beside the versions, what it proves decides. Where there is none, --enable_batching says that the
+user wants requests of equal inner shape to share runs, as the genuine server does. What may not share runs alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,10 +24,8 @@ COALESCED_ROWS = 64
 """Most rows of a run that is shared without --enable_batching."""
 MAX_WAITING = 8192
 """Most requests that wait for one signature without --enable_batching."""
-INLINE_S = 0.005
-"""A signature whose run for one row takes longer at load runs in a thread, so that the event loop stays awake."""
 SLOW_S = 0.05
-"""So does one of whose runs a single one takes that long."""
+"""A signature one of whose runs takes that long runs in a thread, so that the event loop stays awake."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +56,17 @@ class Execution:
         signature: Signature,
         batching: BatchingParameters | None,
         telemetry: Telemetry | None = None,
+        *,
+        joins: bool = False,
     ) -> None:
+        """Run `signature` of `model`; requests may share runs where `joins`."""
         self.signature = signature
         self._model = model
         self._batching = batching
         self._rows = 0
         self._telemetry = telemetry
-        trial = _Trial(model, signature)
-        self._shares = batching is not None or trial.rows_are_independent
-        self._in_thread = trial.slowest_s > INLINE_S
+        self._joins = joins
+        self._in_thread = False
         self._alone, self._shared = self._make_batchers()
 
     def _make_batchers(self) -> tuple[Batcher, Batcher | None]:
@@ -77,7 +75,7 @@ class Execution:
         alone = Batcher(
             self._run_alone, max_batch_size=1, max_queue_size=MAX_WAITING, in_thread=in_thread, observe=observe
         )
-        if not self._shares:
+        if not self._joins:
             return alone, None
         if self._batching is None:
             size, delay_us, waiting, run = COALESCED_ROWS, 0, MAX_WAITING, self._run_all
@@ -199,52 +197,6 @@ class Execution:
         padded = {a: np.concatenate([array, np.repeat(array[:1], missing, axis=0)]) for a, array in inputs.items()}
         outputs = self._run_all(padded)
         return {a: array[:rows] if array.ndim and len(array) == wanted else array for a, array in outputs.items()}
-
-
-class _Trial:
-    """What a few runs at load tell of a signature: whether rows are independent, and how long a run takes."""
-
-    def __init__(self, model: Model, signature: Signature) -> None:
-        self.rows_are_independent = False
-        self.slowest_s = 0.0
-        whole = _random_inputs(signature, rows=4)
-        if whole is None:
-            return
-        try:
-            together = model.run(signature, whole)
-            single = [model.run(signature, {a: array[i : i + 1] for a, array in whole.items()}) for i in range(4)]
-            began_s = time.perf_counter()
-            model.run(signature, {a: array[:1] for a, array in whole.items()})
-            self.slowest_s = time.perf_counter() - began_s
-        except Status:
-            return  # the graph doesn't like these numbers: nothing is proved
-        self.rows_are_independent = all(
-            array.shape[:1] == (4,) and _agree(array, [one[alias] for one in single])
-            for alias, array in together.items()
-        )
-
-
-def _random_inputs(signature: Signature, rows: int) -> dict[str, np.ndarray] | None:
-    """Random numbers in the declared shapes, `rows` of each; None where a shape leaves more than the batch open."""
-    generator = np.random.default_rng(0)
-    inputs = {}
-    for alias, port in signature.inputs.items():
-        if port.kind is None or not port.shape or port.shape[0] != -1 or any(size < 0 for size in port.shape[1:]):
-            return None
-        if port.kind.name in ("string", "bool") or port.kind.dtype.kind not in "fiu":
-            return None
-        values = generator.random((rows, *port.shape[1:]))
-        inputs[alias] = (values if port.kind.dtype.kind == "f" else values * 2).astype(port.kind.dtype)
-    return inputs or None
-
-
-def _agree(together: np.ndarray, single: list[np.ndarray]) -> bool:
-    if any(one.shape != (1, *together.shape[1:]) for one in single):
-        return False
-    joined = np.concatenate(single)
-    if joined.dtype.kind == "f":
-        return bool(np.allclose(joined, together, rtol=1e-4, atol=1e-6, equal_nan=True))
-    return bool(np.array_equal(joined, together))
 
 
 def status_of(error: BaseException) -> Status:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from serving.servers.tfserving.metrics import Telemetry
+from serving.servers.tfserving.model.batching_proof import proven_signatures
 from serving.servers.tfserving.model.execution import BatchingParameters, Execution
 from serving.servers.tfserving.model.session import Model, SessionSettings, load
 from serving.servers.tfserving.model.signatures import DEFAULT, Signature
@@ -17,13 +18,21 @@ class Servable:
     """One version of a model, loaded and warmed up."""
 
     def __init__(
-        self, name: str, version: int, model: Model, batching: BatchingParameters | None, telemetry: Telemetry | None
+        self,
+        name: str,
+        version: int,
+        model: Model,
+        batching: BatchingParameters | None,
+        telemetry: Telemetry | None,
+        joined: Collection[str],
     ) -> None:
+        """A loaded `model`; requests for the signatures in `joined` may share runs."""
         self.name = name
         self.version = version
         self.model = model
         self.executions = {
-            key: Execution(model, signature, batching, telemetry) for key, signature in model.signatures.items()
+            key: Execution(model, signature, batching, telemetry, joins=key in joined)
+            for key, signature in model.signatures.items()
         }
         self.metadata_json: bytes | None = None
         """The answer to a REST metadata request, once it was asked for."""
@@ -69,13 +78,20 @@ def load_servable(
     batching: BatchingParameters | None,
     telemetry: Telemetry | None = None,
     warm_up: Callable[[Servable, Path], Any] | None = None,
+    log: Callable[[str], None] = print,
 ) -> Servable:
-    """Load a version and run it before anybody may ask for it; raises Status with what is wrong."""
-    servable = Servable(name, version, load(folder, settings), batching, telemetry)
+    """Load a version and run its recorded warm-up requests; raises Status with what is wrong.
+
+    A warm-up request that fails is a line in the log: the model may well answer others.
+    """
+    model = load(folder, settings)
+    joined = proven_signatures(folder, log)
+    if joined is None:  # nobody has tried: what the user asks for, as in the genuine server
+        joined = frozenset(model.signatures if batching is not None else ())
+    servable = Servable(name, version, model, batching, telemetry, joined)
     if warm_up is not None:
         try:
             warm_up(servable, folder)
-        except Status:
-            servable.close()
-            raise
+        except Status as error:
+            log(f"{name} version {version}: warm-up failed, served all the same: {error}")
     return servable

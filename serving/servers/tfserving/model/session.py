@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from contract import Tensors
-from serving.servers.tfserving.model.rank_guard import RankGuard
+from serving.servers.tfserving.model.rank_guard import guard_convolutions, worded_as_the_kernel
 from serving.servers.tfserving.model.signatures import KIND_OF, Signature, read_signature
 from serving.servers.tfserving.status import NAMES, Status, from_tensorflow, invalid
 
@@ -37,7 +37,6 @@ class Model:
 
     def __init__(self, session: Any, meta_graph: Any) -> None:
         self._session = session
-        self._guard = RankGuard(meta_graph.graph_def)
         self._calls: dict[tuple[tuple[str, ...], tuple[str, ...]], Callable[..., list[Any]]] = {}
         self.signatures: dict[str, Signature] = {
             name: read_signature(name, proto) for name, proto in sorted(meta_graph.signature_def.items())
@@ -55,12 +54,12 @@ class Model:
         """Tensors of the graph by name."""
         names = sorted(feeds)
         check_types(signature, names, feeds)
-        self._guard.check(signature, feeds, tensors)
         call = self._call(tuple(names), tuple(tensors))
         try:
             results = call(*[feeds[name] for name in names])
         except Exception as error:  # a kernel's refusal is the answer
-            raise from_tensorflow(error) from None
+            refusal = from_tensorflow(error)
+            raise Status(refusal.code, worded_as_the_kernel(refusal.message)) from None
         return [result if isinstance(result, np.ndarray) else _scalar(result) for result in results]
 
     def close(self) -> None:
@@ -107,11 +106,15 @@ def load(folder: Path, settings: SessionSettings) -> Model:
     if not any((folder / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
         where = "Could not find SavedModel .pb or .pbtxt at supplied export directory path"
         raise Status("NOT_FOUND", f"{where}: {folder}. Check that the directory exists and that you have permissions.")
+    from tensorflow.python.saved_model.loader_impl import SavedModelLoader  # the public `load` can't change the graph
+
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph, config=config)
     try:
+        loader = SavedModelLoader(str(folder))
+        guard_convolutions(loader.get_meta_graph_def_from_tags(settings.tags))
         with graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.loader.load(session, list(settings.tags), str(folder))
+            meta_graph = loader.load(session, list(settings.tags))
         return Model(session, meta_graph)
     except Exception as error:  # whatever is wrong with the files is reported as the version's state
         session.close()

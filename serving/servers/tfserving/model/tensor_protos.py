@@ -40,6 +40,7 @@ def to_proto(array: np.ndarray, proto: Any, as_content: bool = False) -> None:
     """Fill a TensorProto, with typed values or, where wanted and possible, with the raw memory."""
     kind = KIND_OF[array.dtype]
     proto.dtype = kind.enum
+    proto.tensor_shape.SetInParent()  # a scalar's is there too, without dimensions
     for size in array.shape:
         proto.tensor_shape.dim.add().size = size
     if as_content and kind.name != "string":

@@ -14,11 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
+import numpy as np
 import pytest
+
+from serving.protos import message
 
 MODELS = Path(__file__).parent / "models"
 ROOT = Path(__file__).parents[4]
 START_TIMEOUT_S = 90
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+TYPES = {"f": (1, "float_val"), "i": (3, "int_val"), "O": (7, "string_val")}
+"""DataType and field of TensorProto by NumPy's kind."""
 
 
 @dataclass
@@ -52,6 +59,12 @@ class Embedded:
         response, body = self.exchange(f"GET {path} HTTP/1.1\r\nHost: t\r\n\r\n".encode())
         return response.status, body
 
+    def predict(self, model: str, signature: str = "", **inputs: np.ndarray) -> Any:
+        """The PredictResponse over gRPC; raises grpc.RpcError."""
+        with grpc.insecure_channel(f"127.0.0.1:{self.grpc}") as channel:
+            answer = channel.unary_unary(PREDICT)(predict_message(model, signature, **inputs), timeout=30)
+        return message("tensorflow.serving.PredictResponse").FromString(answer)
+
     def states(self, model: str) -> dict[int, str]:
         """The state of each version of a model."""
         status, body = self.get(f"/v1/models/{model}")
@@ -71,17 +84,32 @@ class Embedded:
         return self.process.wait(30)
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def predict_message(model: str, signature: str = "", **inputs: np.ndarray) -> bytes:
+    """A PredictRequest with typed values."""
+    request = message("tensorflow.serving.PredictRequest")()
+    request.model_spec.name, request.model_spec.signature_name = model, signature
+    for name, array in inputs.items():
+        proto = request.inputs[name]
+        proto.dtype, field = TYPES[array.dtype.kind]
+        proto.tensor_shape.SetInParent()
+        for size in array.shape:
+            proto.tensor_shape.dim.add().size = size
+        getattr(proto, field).extend(array.ravel().tolist())
+    encoded: bytes = request.SerializeToString()
+    return encoded
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports that nobody listens on."""
+    with socket.socket() as first, socket.socket() as second:
+        for probe in (first, second):
+            probe.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
 
 
 def start_embedded(folder: Path, *flags: str) -> Embedded:
     """Start the server on free ports and wait until it answers."""
-    rest, grpc_port, log = free_port(), free_port(), folder / "log"
+    (rest, grpc_port), log = free_ports(), folder / "log"
     argv = [sys.executable, "-m", "serving.servers.tfserving", f"--port={grpc_port}", f"--rest_api_port={rest}", *flags]
     with log.open("wb") as output:
         process = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=output)
@@ -100,7 +128,7 @@ def models_config() -> str:
     """The configuration that the recordings were made with, and the odd model."""
     labels = "".join(f'version_labels {{ key: "{k}" value: {v} }} ' for k, v in (("stable", 123), ("canary", 124)))
     extra = {"two": f"model_version_policy {{ all {{}} }} {labels}"}
-    paths = [MODELS / name for name in ("half_plus_two", "two", "multi", "types", "cls", "odd")]
+    paths = [MODELS / name for name in ("half_plus_two", "two", "multi", "types", "cls", "odd", "tf2", "share")]
     rows = (
         f'config {{ name: "{path.name}" base_path: "{path}" model_platform: "tensorflow" {extra.get(path.name, "")} }}'
         for path in paths
@@ -144,3 +172,9 @@ def launch_embedded(tmp_path: Path) -> Iterator[Callable[..., Embedded]]:
 def start() -> Callable[..., Embedded]:
     """Start a server with flags; the caller ends it."""
     return start_embedded
+
+
+@pytest.fixture(scope="session", name="predict_message")
+def predict_message_fixture() -> Callable[..., bytes]:
+    """Make a PredictRequest."""
+    return predict_message

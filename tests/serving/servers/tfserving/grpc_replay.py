@@ -39,7 +39,7 @@ TYPES = {
     "HandleReloadConfigRequest": (model_management_pb2.ReloadConfigRequest, model_management_pb2.ReloadConfigResponse),
 }
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
-ALL = ("half_plus_two", "two", "multi", "types", "cls", "odd")
+ALL = ("half_plus_two", "two", "multi", "types", "cls", "odd", "tf2", "share")
 
 
 def call(channel: grpc.Channel, rpc: str, request: Any) -> tuple[str, str, Any]:
