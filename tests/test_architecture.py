@@ -24,9 +24,7 @@ IMAGES = r"crowds?|wires?|visits?|turns|suffers?"
 BANNED = re.compile(rf"(^|_)({DRAWERS}|{IMAGES})($|_)")
 NOT_RENAMED_YET = {  # an entry goes with its rename; none is left in a release
     "loadtest/bench/fast_http_loop.py",
-    "serving/hosting/adaptive_wait.py",
     "tests/loadtest/generator/test_generator.py",
-    "tests/serving/hosting/test_batcher.py",
 }
 HEAVY = ("tensorflow", "torch", "onnxruntime", "ai_edge_litert", "locust", "gevent", "grpc")
 

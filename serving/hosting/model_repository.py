@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from serving.hosting.errors import RequestError
 from serving.hosting.metrics import Metrics
 from serving.hosting.model_host import ModelHost
 from serving.hosting.model_version import HostedModel, State, Version
 from serving.hosting.repository_scan import Look, scan
 from serving.hosting.served_model import HostSettings, ServedModel, load_served
-from serving.hosting.signature import Refusal
 from serving.hosting.worker_sync import Control
 
 INDEX_STATES = {
@@ -76,14 +76,14 @@ class ModelRepository:
     # what requests ask
 
     def find(self, name: str, version: str | None) -> ServedModel:
-        """The version asked for, or the newest; raises Refusal (404)."""
+        """The version asked for, or the newest; raises RequestError (404)."""
         served = self._routes.get((name, version))
         if served is None:
             if versions := self.versions(name):
                 have = ", ".join(versions)
-                raise Refusal(404, f"model {name!r} has no version {version!r}: versions {have} are ready")
+                raise RequestError(404, f"model {name!r} has no version {version!r}: versions {have} are ready")
             ready = ", ".join(sorted(name for name, model in self._host.models.items() if model.newest)) or "none"
-            raise Refusal(404, f"unknown model {name!r}: these are ready: {ready}")
+            raise RequestError(404, f"unknown model {name!r}: these are ready: {ready}")
         return served
 
     def is_served(self, served: ServedModel) -> bool:
@@ -124,12 +124,12 @@ class ModelRepository:
         await self._host.wait_until(lambda: not any(model.is_pending for model in self._host.models.values()))
 
     async def load(self, name: str) -> None:
-        """Load a model, or load it again; raises Refusal where it isn't there (404) or can't be loaded (400)."""
+        """Load a model, or load it again; raises RequestError where it isn't there (404) or can't be loaded (400)."""
         async with self._lock:
             look = await self._look()
             if name not in look.artifacts:
                 why = look.problems.get(name, "the repository has no such model for this server")
-                raise Refusal(404, f"unknown model {name!r}: {why}")
+                raise RequestError(404, f"unknown model {name!r}: {why}")
             self._unloaded.discard(name)
             self._loads[name] = self._loads.get(name, 0) + 1
             self._offer(look)
@@ -138,13 +138,13 @@ class ModelRepository:
         self._control.announce(name, "load")
         reasons = [f"version {number}: {_reason(v)}" for number, v in sorted(model.versions.items()) if _reason(v)]
         if reasons:
-            raise Refusal(400, f"model {name!r} could not be loaded: {'; '.join(reasons)}")
+            raise RequestError(400, f"model {name!r} could not be loaded: {'; '.join(reasons)}")
 
     async def unload(self, name: str) -> None:
-        """Stop serving a model until it is loaded by name; raises Refusal (404) where it isn't served."""
+        """Stop serving a model until it is loaded by name; raises RequestError (404) where it isn't served."""
         async with self._lock:
             if not self.versions(name):
-                raise Refusal(404, f"unknown model {name!r}: it is not loaded")
+                raise RequestError(404, f"unknown model {name!r}: it is not loaded")
             self._unloaded.add(name)
             self._host.offer(name, self._policy, {})
             self._control.announce(name, "unload")

@@ -1,9 +1,8 @@
-"""A request that waits for its run, its answer, and a run for several of them."""
+"""A request that waits for its run, its answer, and one run for several of them."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,14 +11,12 @@ import numpy as np
 from contract import Tensors
 
 Run = Callable[[Tensors], dict[str, np.ndarray]]
+Result = dict[str, np.ndarray] | Exception
+"""What a run gave for one request."""
 
 
-class QueueFull(Exception):  # noqa: N818 - what happened to the queue
-    """Too many requests wait already."""
-
-
-class DeadlineExceeded(Exception):  # noqa: N818 - the name of the status
-    """The request's deadline passed before its run began."""
+class NotJoinableError(Exception):
+    """A shared run gave an output whose rows are not those of its inputs."""
 
 
 class Outputs(dict[str, np.ndarray]):
@@ -36,54 +33,91 @@ class Outputs(dict[str, np.ndarray]):
         self.batch_rows = batch_rows
         """Rows of that run."""
 
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all of them; of a BYTES tensor those of its pointers."""
+        return sum([array.nbytes for array in self.values()])
 
-class Waiting:
+
+class PendingRequest:
     """One request in the queue."""
 
-    __slots__ = ("deadline_s", "future", "inputs", "rows", "submitted_s", "then")
+    __slots__ = ("deadline_s", "future", "inputs", "rows", "size_bytes", "submitted_s", "then")
 
     def __init__(
-        self, inputs: Tensors, rows: int, deadline_s: float | None, then: Callable[[Outputs], Any] | None
+        self, inputs: Tensors, deadline_s: float | None, then: Callable[[Outputs], Any] | None, now_s: float
     ) -> None:
         self.inputs = inputs
-        self.rows = rows
+        self.rows = next((len(array) if array.ndim else 1 for array in inputs.values()), 1)
+        self.size_bytes = sum([array.nbytes for array in inputs.values()])
         self.deadline_s = deadline_s
         self.then = then
-        self.submitted_s = time.perf_counter()
+        self.submitted_s = now_s
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
+    def kind(self) -> Any:
+        """Requests of one kind can share a run: the same names, datatypes and shapes of a row."""
+        return tuple([(name, array.dtype.char, array.shape[1:]) for name, array in self.inputs.items()])
+
     def answer(self, outputs: dict[str, np.ndarray], began_s: float, compute_s: float, batch_rows: int) -> None:
-        """Resolve the future; where `then` fails, with its error."""
+        """Resolve the future with what `then` makes of the outputs, or with its error."""
         if self.future.done():
             return
         result: Any = Outputs(outputs, (began_s - self.submitted_s) * 1e6, compute_s * 1e6, batch_rows)
         try:
-            self.future.set_result(result if self.then is None else self.then(result))
+            if self.then is not None:
+                result = self.then(result)
         except Exception as error:  # whatever it is belongs to this request alone
             self.future.set_exception(error)
+            return
+        if isinstance(result, asyncio.Future):  # made in a thread
+            result.add_done_callback(self._resolve)
+        else:
+            self.future.set_result(result)
+
+    def _resolve(self, made: asyncio.Future[Any]) -> None:
+        if self.future.done():
+            return
+        if made.cancelled():
+            self.future.cancel()
+        elif (error := made.exception()) is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(made.result())
 
 
-def run_together(run: Run, batch: list[Waiting]) -> list[dict[str, np.ndarray] | Exception]:
-    """Run a batch at once and split the outputs, by views; raises what the model raises."""
+def run_batch(run: Run, batch: list[PendingRequest]) -> list[Result]:
+    """One result per request: of one run for all, or, where that fails, of a run for each.
+
+    Raises NotJoinableError where the rows of the outputs are not the requests' own: they must be run one by one.
+    """
     if len(batch) == 1:
-        return [run(batch[0].inputs)]
-    joined = {name: np.concatenate([w.inputs[name] for w in batch]) for name in batch[0].inputs}
-    outputs = run(joined)
-    rows = sum(waiting.rows for waiting in batch)
-    if any(not array.ndim or len(array) != rows for array in outputs.values()):
-        raise ValueError("an output doesn't have the batch in its first dimension")  # each then runs alone
-    results: list[dict[str, np.ndarray] | Exception] = []
+        return [run_alone(run, batch[0])]
+    try:
+        outputs = run({name: np.concatenate([p.inputs[name] for p in batch]) for name in batch[0].inputs})
+    except Exception:  # one of them has an input that the model refuses: the others get their answers
+        return [run_alone(run, pending) for pending in batch]
+    return split(outputs, [pending.rows for pending in batch])
+
+
+def split(outputs: dict[str, np.ndarray], rows: list[int]) -> list[Result]:
+    """Each request's rows of the outputs, as views; raises NotJoinableError."""
+    total = sum(rows)
+    for name, array in outputs.items():
+        if not array.ndim or len(array) != total:
+            shown = len(array) if array.ndim else "no"
+            raise NotJoinableError(f"output {name!r} has {shown} rows for {total} rows of input")
+    results: list[Result] = []
     start = 0
-    for waiting in batch:
-        end = start + waiting.rows
-        results.append({name: array[start:end] for name, array in outputs.items()})
-        start = end
+    for count in rows:
+        results.append({name: array[start : start + count] for name, array in outputs.items()})
+        start += count
     return results
 
 
-def run_alone(run: Run, waiting: Waiting) -> dict[str, np.ndarray] | Exception:
+def run_alone(run: Run, pending: PendingRequest) -> Result:
     """Run one request, its error as a value."""
     try:
-        return run(waiting.inputs)
+        return run(pending.inputs)
     except Exception as error:  # the model's error is the answer
         return error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from serving.hosting.batcher import Outputs
 
-ASKED = "x-server-timing"
+REQUEST_HEADER = "x-server-timing"
 """The request header, or gRPC metadata, that asks for it; its value doesn't matter."""
-TOLD = "Server-Timing"
+RESPONSE_HEADER = "Server-Timing"
 """The response header that tells it; in lower case the trailing metadata of gRPC."""
 
 

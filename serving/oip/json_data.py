@@ -1,4 +1,4 @@
-"""The `data` of a JSON tensor as an array.
+"""JSON texts and the `data` of JSON tensors.
 
 Numbers go from the text straight into an array (simdjson's buffers), never through Python floats.
 """
@@ -6,6 +6,7 @@ Numbers go from the text straight into an array (simdjson's buffers), never thro
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,25 +14,80 @@ import numpy as np
 import simdjson
 
 from contract import TensorSpec
-from serving.hosting.signature import Refusal, bytes_array, shown
+from serving.hosting.errors import RequestError
+from serving.hosting.json_arrays import LongArray, cut
+from serving.hosting.tensors import bytes_array, shape_text
+
+SMALL_BYTES = 2**21
+"""A parser keeps the memory of the largest text that it has seen; larger ones get a parser of their own."""
+TENSOR_DEPTH = 3
+"""The `data` of a tensor lies inside the request's object, the list `inputs` and the tensor's object."""
+REST_BYTES = 2**22
+"""The most that a long request may have beside its tensors' data: it is parsed in one piece."""
+
+
+class _Parsers(threading.local):
+    """One parser a thread."""
+
+    def __init__(self) -> None:
+        self.parser = simdjson.Parser()
+
+
+_PARSERS = _Parsers()
+
+
+def parse_text(text: bytes | memoryview) -> Any:
+    """Parse a JSON text; raises RequestError where it is none."""
+    parser = _PARSERS.parser if len(text) < SMALL_BYTES else simdjson.Parser()
+    try:
+        try:
+            return parser.parse(text)
+        except RuntimeError as error:
+            if "re-use" not in str(error):  # BIGINT_ERROR and its like
+                raise
+            _PARSERS.parser = simdjson.Parser()  # an error's traceback still holds parts of the last text
+            return _PARSERS.parser.parse(text)
+    except (ValueError, RuntimeError, UnicodeDecodeError) as error:
+        raise RequestError(400, f"the request is not JSON: {str(error).partition('.')[0]}") from None
+
+
+def parse_text_in_pieces(text: bytes) -> tuple[Any, dict[str, LongArray]]:
+    """Parse a long JSON text but for its tensors' data, which it has keys for; raises RequestError."""
+    rest, arrays = cut(text, TENSOR_DEPTH)
+    if len(rest) > REST_BYTES:
+        raise RequestError(
+            400, f"the request has {len(rest)} bytes beside its data, the most that is read: {REST_BYTES}"
+        )
+    return _parse_apart(rest), arrays
+
+
+def _parse_apart(text: bytes) -> Any:
+    """Parse a text whose parts are read while other texts are parsed."""
+    try:
+        return simdjson.Parser().parse(text)
+    except (ValueError, RuntimeError, UnicodeDecodeError) as error:
+        raise RequestError(400, f"the request is not JSON: {str(error).partition('.')[0]}") from None
 
 
 def read_data(spec: TensorSpec, shape: list[int], data: Any) -> np.ndarray:
     """The array in a `data` field, flat or nested as the shape says."""
-    if type(data) is not simdjson.Array:
-        raise Refusal(400, f"input {spec.name!r} must have `data`, a list, or binary data behind the JSON")
     count = math.prod(shape)
-    if len(data) == count and (count == 0 or type(data[0]) is not simdjson.Array):
-        array = _elements(spec, data)
-    else:
-        if not _is_nested(data, shape):
-            found = len(data) if not len(data) or type(data[0]) is not simdjson.Array else "rows of other lengths"
-            raise Refusal(
-                400, f"input {spec.name!r}: shape {shown(shape)} needs {count} elements, flat or nested, got {found}"
-            )
-        array = _elements(spec, data)
+    needs = f"input {spec.name!r}: shape {shape_text(shape)} needs {count} elements"
+    if isinstance(data, LongArray):
+        array = np.concatenate([_elements(spec, parse_text(part)) for part in data.parts()])
+        if not data.has_shape(shape):
+            found = "rows of other lengths" if len(array) == count else len(array)
+            raise RequestError(400, f"{needs}, flat or nested, got {found}")
+        return array.reshape(shape)
+    if type(data) is not simdjson.Array:
+        raise RequestError(400, f"input {spec.name!r} must have `data`, a list, or binary data behind the JSON")
+    is_flat = len(data) == count and (count == 0 or type(data[0]) is not simdjson.Array)
+    if not is_flat and not _is_nested(data, shape):
+        found = len(data) if not len(data) or type(data[0]) is not simdjson.Array else "rows of other lengths"
+        raise RequestError(400, f"{needs}, flat or nested, got {found}")
+    array = _elements(spec, data)
     if len(array) != count:
-        raise Refusal(400, f"input {spec.name!r}: shape {shown(shape)} needs {count} elements, got {len(array)}")
+        raise RequestError(400, f"{needs}, got {len(array)}")
     return array.reshape(shape)
 
 
@@ -56,12 +112,12 @@ def _elements(spec: TensorSpec, data: Any) -> np.ndarray:
             return _narrowed(np.frombuffer(data.as_buffer(of_type=letter), wide), dtype)
     except (TypeError, ValueError, OverflowError, FloatingPointError):
         message = f"input {spec.name!r}: every element of `data` must be a number that {spec.datatype} holds"
-        raise Refusal(400, message) from None
+        raise RequestError(400, message) from None
     kind: type = bool if spec.datatype == "BOOL" else str
     elements = _flattened(data.as_list())
     if not all(type(element) is kind for element in elements):
         what = "true or false" if kind is bool else "a string"
-        raise Refusal(400, f"input {spec.name!r}: every element of `data` must be {what}, for {spec.datatype}")
+        raise RequestError(400, f"input {spec.name!r}: every element of `data` must be {what}, for {spec.datatype}")
     if kind is bool:
         return np.array(elements, np.bool_)
     return bytes_array([element.encode() for element in elements], [len(elements)])

@@ -1,35 +1,30 @@
 """Requests of the Open Inference Protocol over REST: JSON, JSON with binary tensors behind it, and raw tensors.
+
+`read_infer` goes three steps: `parse` reads the text, `check` holds it against the model's signature, `to_array` makes
+the arrays.
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import orjson
 import simdjson
 
 from contract import TensorSpec
-from serving.hosting.signature import Refusal, Signature, bytes_array, from_bytes, shown
-from serving.oip.json_data import read_data
+from serving.hosting.errors import RequestError
+from serving.hosting.signature import Signature
+from serving.hosting.tensors import bytes_array, from_bytes, shape_text
+from serving.oip.json_data import parse_text, parse_text_in_pieces, read_data
+from serving.oip.metadata import LONG_BYTES
 
-SMALL_BYTES = 2**20
-"""A parser keeps the memory of the largest text that it has seen; larger ones get a parser of their own."""
-NO_PARAMETERS: dict[str, Any] = {}
-LAYOUTS = 256
-LAYOUT_BYTES = 2048
-"""How many texts before binary tensors are remembered per model, and the longest that is."""
-
-
-@dataclass(slots=True)
-class InferRequest:
-    """One inference request, checked against the model's signature."""
-
-    inputs: dict[str, np.ndarray]
-    wants: Wants
+HEAD_BYTES = 4096
+"""A JSON with binary tensors behind it is rarely longer; a longer one is parsed as if it held the numbers."""
+OUTPUTS_WORDS = "`outputs` must be a list of objects with a name"
 
 
 @dataclass(slots=True)
@@ -42,197 +37,205 @@ class Wants:
     binary_output: bool = False
     """`binary_data_output`: what an output without a word of its own is sent as."""
     parameters: dict[str, Any] = field(default_factory=dict)
-    heads: dict[tuple[tuple[int, ...], ...], bytes] | None = None
-    """The JSON of answers to such requests by the shapes of the outputs, where it can be used again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What the JSON of a request says whose tensors all lie behind it. The same text always says the same."""
+@dataclass(slots=True)
+class InferRequest:
+    """One inference request, checked against the model's signature."""
 
-    tensors: tuple[tuple[TensorSpec, list[int], int], ...]
-    """Spec, shape and bytes, in order."""
+    inputs: dict[str, np.ndarray]
     wants: Wants
 
 
-class _Parser:
-    """The process's one parser."""
+@dataclass(slots=True)
+class Document:
+    """A request as its bytes say it: plain Python values, but for the `data` of tensors."""
 
-    parser = simdjson.Parser()
-
-    @classmethod
-    def parse(cls, text: bytes | memoryview) -> Any:
-        parser = cls.parser if len(text) < SMALL_BYTES else simdjson.Parser()
-        try:
-            try:
-                return parser.parse(text)
-            except RuntimeError as error:
-                if "re-use" not in str(error):  # BIGINT_ERROR and its like
-                    raise
-                cls.parser = simdjson.Parser()  # an error's traceback still holds parts of the last text
-                return cls.parser.parse(text)
-        except (ValueError, RuntimeError, UnicodeDecodeError) as error:
-            raise Refusal(400, f"the request is not JSON: {str(error).partition('.')[0]}") from None
+    fields: dict[str, Any]
+    binary: memoryview
+    """What lies behind the JSON."""
+    is_raw: bool = False
+    """Whether there is no JSON: the bytes are the one tensor."""
 
 
-def parse_infer(body: bytes, header_length: str | None, signature: Signature) -> InferRequest:
+@dataclass(slots=True)
+class InputTensor:
+    """One tensor of a request that has the name, datatype and shape that the model expects."""
+
+    spec: TensorSpec
+    shape: list[int]
+    data: Any
+    """The bytes, where they lie behind the JSON, the value of `data`, or the array itself."""
+
+
+def read_infer(body: bytes, header_length: str | None, signature: Signature) -> InferRequest:
     """Read the body of an infer request; `header_length` is the value of Inference-Header-Content-Length."""
+    document = parse(body, header_length)
+    tensors, wants = check(document, signature)
+    inputs = {tensor.spec.name: to_array(tensor) for tensor in tensors}
+    signature.check_complete(inputs)
+    return InferRequest(inputs, wants)
+
+
+def parse(body: bytes, header_length: str | None) -> Document:
+    """Read the JSON; raises RequestError where it is none."""
+    view = memoryview(body)
     if header_length is None:
-        return _read(_Parser.parse(body), b"", signature)[0]
+        return _parse_fields(body, view[len(body) :])
     if not header_length.isascii() or not header_length.isdigit() or len(header_length) > 18:
-        raise Refusal(400, f"Inference-Header-Content-Length must be a number of bytes, got: {header_length!r}")
+        raise RequestError(400, f"Inference-Header-Content-Length must be a number of bytes, got: {header_length!r}")
     length = int(header_length)
     if length > len(body):
-        raise Refusal(400, f"Inference-Header-Content-Length must be in the range (0, {len(body)}), got: {length}")
+        raise RequestError(400, f"Inference-Header-Content-Length must be in the range (0, {len(body)}), got: {length}")
     if length == 0:
-        return _read_raw(body, signature)
-    text = body[:length]
-    layout: Layout | None = signature.layouts.get(text)
-    binary = memoryview(body)[length:]
-    if layout is not None:
-        return InferRequest(_cut(layout, binary, signature), layout.wants)
-    request, layout = _read(_Parser.parse(text), binary, signature)
-    if layout is not None and length < LAYOUT_BYTES:
-        if len(signature.layouts) >= LAYOUTS:
-            signature.layouts.clear()
-        signature.layouts[text] = layout
-    return request
+        return Document({}, view, is_raw=True)
+    binary = view[length:]
+    if length <= HEAD_BYTES:
+        try:
+            fields = orjson.loads(view[:length])
+        except orjson.JSONDecodeError as error:
+            raise RequestError(400, f"the request is not JSON: {error}") from None
+        if isinstance(fields, dict) and not _has_data(fields):
+            return Document(fields, binary)
+    return _parse_fields(body[:length], binary)
 
 
-def _cut(layout: Layout, binary: memoryview, signature: Signature) -> dict[str, np.ndarray]:
-    """The tensors behind a JSON that has been read before."""
-    inputs: dict[str, np.ndarray] = {}
+def _has_data(fields: dict[str, Any]) -> bool:
+    """Whether a tensor's numbers are in the JSON: they are better read by a parser that makes no Python numbers."""
+    tensors = fields.get("inputs")
+    return not isinstance(tensors, list) or any(not isinstance(t, dict) or "data" in t for t in tensors)
+
+
+def _parse_fields(text: bytes, binary: memoryview) -> Document:
+    root, long_arrays = parse_text_in_pieces(text) if len(text) >= LONG_BYTES else (parse_text(text), {})
+    if type(root) is not simdjson.Object:
+        raise RequestError(400, "the request must be a JSON object")
+    fields: dict[str, Any] = {key: root[key] if key == "inputs" else _plain(root[key]) for key in root}
+    tensors = fields.get("inputs")
+    if isinstance(tensors, simdjson.Array):
+        fields["inputs"] = [_parse_tensor(tensor, long_arrays) for tensor in tensors]
+    return Document(fields, binary)
+
+
+def _parse_tensor(tensor: Any, long_arrays: dict[str, Any]) -> Any:
+    if type(tensor) is not simdjson.Object:
+        return tensor
+    fields = {key: tensor[key] if key == "data" else _plain(tensor[key]) for key in tensor}
+    if type(data := fields.get("data")) is str and data in long_arrays:
+        fields["data"] = long_arrays[data]
+    return fields
+
+
+def _plain(value: Any) -> Any:
+    if type(value) is simdjson.Object:
+        return value.as_dict()
+    return value.as_list() if type(value) is simdjson.Array else value
+
+
+def check(document: Document, signature: Signature) -> tuple[list[InputTensor], Wants]:
+    """Hold a request against the model's signature; raises RequestError."""
+    if document.is_raw:
+        return [_check_raw(document.binary, signature)], Wants(binary_output=True)
+    described = document.fields.get("inputs")
+    if type(described) is not list:
+        raise RequestError(400, "the request must have `inputs`, a list of tensors")
+    tensors: dict[str, InputTensor] = {}
     start = 0
-    for spec, shape, size in layout.tensors:
-        inputs[spec.name] = _read_binary(spec, shape, size, binary, start)
-        start += size
-    _check_used(binary, start)
-    signature.check_complete(inputs)
-    return inputs
+    for fields in described:
+        tensor, start = _check_tensor(fields, document.binary, start, signature)
+        if tensor.spec.name in tensors:
+            raise RequestError(400, f"input {tensor.spec.name!r} is given twice")
+        tensors[tensor.spec.name] = tensor
+    if start != len(document.binary):
+        unused = len(document.binary) - start
+        raise RequestError(400, f"unexpected additional input data: {unused} bytes after the last tensor")
+    return list(tensors.values()), _check_wants(document.fields, signature)
 
 
-def _check_used(binary: bytes | memoryview, used: int) -> None:
-    if used != len(binary):
-        raise Refusal(400, f"unexpected additional input data: {len(binary) - used} bytes after the last tensor")
+def _check_tensor(fields: Any, binary: memoryview, start: int, signature: Signature) -> tuple[InputTensor, int]:
+    """One tensor, and where the next one's bytes start."""
+    if type(fields) is not dict:
+        raise RequestError(400, "every element of `inputs` must be an object with name, shape, datatype and data")
+    name, datatype, shape = fields.get("name"), fields.get("datatype"), fields.get("shape")
+    if type(name) is not str:
+        raise RequestError(400, "every input must have a `name`, a string")
+    if type(datatype) is not str:
+        raise RequestError(400, f"input {name!r} must have a `datatype`, a string such as FP32")
+    if type(shape) is not list or not all([type(size) is int and size >= 0 for size in shape]):  # noqa: C419 - faster
+        raise RequestError(400, f"input {name!r} must have a `shape`, a list of whole numbers")
+    spec = signature.check_input(name, datatype, shape)
+    size = _parameters(fields).get("binary_data_size")
+    if size is None:
+        return InputTensor(spec, shape, fields.get("data")), start
+    if "data" in fields:
+        raise RequestError(400, f"input {name!r} has both `data` and binary_data_size: give one of them")
+    if type(size) is not int or size < 0:
+        raise RequestError(400, f"input {name!r}: binary_data_size must be a number of bytes, got: {size!r}")
+    end = start + size
+    if end > len(binary):
+        left = f"binary_data_size says {size} bytes, {len(binary) - start} are left"
+        raise RequestError(400, f"unexpected size for input {name!r}: {left}")
+    return InputTensor(spec, shape, binary[start:end]), end
 
 
-def _read_raw(body: bytes, signature: Signature) -> InferRequest:
+def _check_raw(body: memoryview, signature: Signature) -> InputTensor:
     """One tensor and nothing else; the model has one input, of whose dimensions at most one (and the batch) is free."""
     if len(signature.inputs) != 1:
-        raise Refusal(400, f"a raw request needs a model with one input, this one has {len(signature.inputs)}")
+        raise RequestError(400, f"a raw request needs a model with one input, this one has {len(signature.inputs)}")
     spec = next(iter(signature.inputs.values()))
     if spec.datatype == "BYTES":
-        array = bytes_array([body], [1] * len(spec.shape))
-        return InferRequest({spec.name: array}, Wants(binary_output=True))
+        shape = [1] * len(spec.shape)
+        return InputTensor(spec, shape, bytes_array([bytes(body)], shape))
     shape = [1, *spec.shape[1:]] if signature.has_batch else list(spec.shape)
     if shape.count(-1) > 1:
-        raise Refusal(400, f"a raw request needs an input with at most one free dimension: {shown(spec.shape)}")
+        expected = f"an input with at most one free dimension: {shape_text(spec.shape)}"
+        raise RequestError(400, f"a raw request needs {expected}")
     if -1 in shape:
         fixed = -math.prod(shape) * spec.dtype.itemsize
         shape[shape.index(-1)] = len(body) // max(fixed, 1)
-    signature.input(spec.name, spec.datatype, shape)
-    return InferRequest({spec.name: from_bytes(spec, shape, body)}, Wants(binary_output=True))
+    signature.check_input(spec.name, spec.datatype, shape)
+    return InputTensor(spec, shape, body)
 
 
-def _read(root: Any, binary: bytes | memoryview, signature: Signature) -> tuple[InferRequest, Layout | None]:
-    """A request, and its layout where all its tensors are binary."""
-    if type(root) is not simdjson.Object:
-        raise Refusal(400, "the request must be a JSON object")
-    fields = _fields(root)
-    tensors = fields.get("inputs")
-    if type(tensors) is not simdjson.Array:
-        raise Refusal(400, "the request must have `inputs`, a list of tensors")
-    inputs: dict[str, np.ndarray] = {}
-    cuts: list[tuple[TensorSpec, list[int], int]] = []
-    start = 0
-    for tensor in tensors:
-        if type(tensor) is not simdjson.Object:
-            raise Refusal(400, "every element of `inputs` must be an object with name, shape, datatype and data")
-        described = _fields(tensor)
-        spec, shape = _read_spec(described, signature)
-        if spec.name in inputs:
-            raise Refusal(400, f"input {spec.name!r} is given twice")
-        size = _parameters(described).get("binary_data_size")
-        if size is None:
-            inputs[spec.name] = read_data(spec, shape, described.get("data"))
-        else:
-            if "data" in described:
-                raise Refusal(400, f"input {spec.name!r} has both `data` and binary_data_size: give one of them")
-            inputs[spec.name] = _read_binary(spec, shape, size, binary, start)
-            cuts.append((spec, shape, size))
-            start += size
-    _check_used(binary, start)
-    signature.check_complete(inputs)
-    request = InferRequest(inputs, _read_wants(fields, signature))
-    if len(cuts) < len(inputs):
-        return request, None
-    request.wants.heads = {}
-    return request, Layout(tuple(cuts), request.wants)
-
-
-def _fields(owner: Any) -> dict[str, Any]:
-    """The members of an object; asking simdjson for one that is missing would cost it a C++ exception."""
-    return {key: owner[key] for key in owner}
-
-
-def _read_spec(tensor: dict[str, Any], signature: Signature) -> tuple[TensorSpec, list[int]]:
-    name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
-    if type(name) is not str:
-        raise Refusal(400, "every input must have a `name`, a string")
-    if type(datatype) is not str:
-        raise Refusal(400, f"input {name!r} must have a `datatype`, a string such as FP32")
-    dims: Any = shape.as_list() if type(shape) is simdjson.Array else None
-    if dims is None or not all(type(dim) is int and dim >= 0 for dim in dims):
-        raise Refusal(400, f"input {name!r} must have a `shape`, a list of whole numbers")
-    return signature.input(name, datatype, dims), dims
-
-
-def _parameters(owner: dict[str, Any]) -> dict[str, Any]:
-    found = owner.get("parameters")
-    if found is None:
-        return NO_PARAMETERS
-    if type(found) is not simdjson.Object:
-        raise Refusal(400, "`parameters` must be an object")
-    parameters: dict[str, Any] = found.as_dict()
-    return parameters
-
-
-def _read_binary(
-    spec: TensorSpec, shape: Sequence[int], size: Any, binary: bytes | memoryview, start: int
-) -> np.ndarray:
-    if type(size) is not int or size < 0:
-        raise Refusal(400, f"input {spec.name!r}: binary_data_size must be a number of bytes, got: {size!r}")
-    if start + size > len(binary):
-        raise Refusal(
-            400,
-            f"unexpected size for input {spec.name!r}: binary_data_size says {size} bytes, "
-            f"{len(binary) - start} are left",
-        )
-    return from_bytes(spec, shape, binary[start : start + size])
-
-
-def _read_wants(fields: dict[str, Any], signature: Signature) -> Wants:
+def _check_wants(fields: dict[str, Any], signature: Signature) -> Wants:
     """What a request may have beside its inputs."""
     wants = Wants(id=fields.get("id"))
     if wants.id is not None and type(wants.id) is not str:
-        raise Refusal(400, "`id` must be a string")
+        raise RequestError(400, "`id` must be a string")
     wants.parameters = _parameters(fields)
     wants.binary_output = _flag(wants.parameters.get("binary_data_output"), "binary_data_output") or False
     outputs = fields.get("outputs")
     if outputs is None:
         return wants
-    if type(outputs) is not simdjson.Array:
-        raise Refusal(400, "`outputs` must be a list of objects with a name")
+    if type(outputs) is not list:
+        raise RequestError(400, OUTPUTS_WORDS)
     for output in outputs:
-        if type(output) is not simdjson.Object:
-            raise Refusal(400, "`outputs` must be a list of objects with a name")
-        described = _fields(output)
-        name = signature.output(described.get("name"))
-        wants.outputs[name] = _flag(_parameters(described).get("binary_data"), "binary_data")
+        if type(output) is not dict:
+            raise RequestError(400, OUTPUTS_WORDS)
+        name = signature.check_output(output.get("name"))
+        wants.outputs[name] = _flag(_parameters(output).get("binary_data"), "binary_data")
     return wants
+
+
+def _parameters(owner: dict[str, Any]) -> dict[str, Any]:
+    parameters = owner.get("parameters")
+    if parameters is None:
+        return {}
+    if type(parameters) is not dict:
+        raise RequestError(400, "`parameters` must be an object")
+    return parameters
 
 
 def _flag(value: Any, name: str) -> bool | None:
     if value is not None and type(value) is not bool:
-        raise Refusal(400, f"the parameter {name} must be true or false, got: {value!r}")
+        raise RequestError(400, f"the parameter {name} must be true or false, got: {value!r}")
     return value
+
+
+def to_array(tensor: InputTensor) -> np.ndarray:
+    """The array of a tensor; raises RequestError where its data don't make one."""
+    if isinstance(tensor.data, memoryview):
+        return from_bytes(tensor.spec, tensor.shape, tensor.data)
+    if isinstance(tensor.data, np.ndarray):
+        return tensor.data
+    return read_data(tensor.spec, tensor.shape, tensor.data)

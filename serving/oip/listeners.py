@@ -20,7 +20,7 @@ from serving.transport.http1 import server as http
 from serving.transport.limits import Limits
 
 
-class Front:
+class Listeners:
     """The two listening ends of one process."""
 
     def __init__(self, rest: http.HttpServer, rpc: rpc_server.RpcServer) -> None:
@@ -28,7 +28,7 @@ class Front:
         self._rpc = rpc
 
     @classmethod
-    async def open(cls, name: str, options: argparse.Namespace, metrics: Metrics, models: ModelRepository) -> Front:
+    async def open(cls, name: str, options: argparse.Namespace, metrics: Metrics, models: ModelRepository) -> Listeners:
         """Listen on both ports."""
         shared = options.workers > 1
         rest = await http.serve(
@@ -45,7 +45,7 @@ class Front:
             oip_grpc.GrpcApi(models, name, _version()).methods(),
             [bound_socket(options.host, options.grpc_port, shared=shared)],
             Limits(body_bytes=options.max_body_bytes),
-            to_error=oip_grpc.refuse,
+            to_error=oip_grpc.to_rpc_error,
             tls=tls_context(options.tls_cert, options.tls_key),
             token=options.token,
             public=(rpc_health.PATH,),

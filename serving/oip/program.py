@@ -105,7 +105,7 @@ def _work(server: OipServer, options: argparse.Namespace, metrics: Metrics, work
 async def _serve(server: OipServer, options: argparse.Namespace, metrics: Metrics) -> None:
     from serving.hosting.model_repository import ModelRepository
     from serving.hosting.served_model import HostSettings
-    from serving.oip.listeners import Front
+    from serving.oip.listeners import Listeners
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -121,7 +121,7 @@ async def _serve(server: OipServer, options: argparse.Namespace, metrics: Metric
     repository, artifacts = options.model_repository, options.artifact
     models = ModelRepository(repository, server.formats, settings, metrics, artifacts, options.control)
     if options.workers == 1:  # live at once, ready later; a worker of several takes no request before it is ready
-        running = await Front.open(server.name, options, metrics, models)
+        running = await Listeners.open(server.name, options, metrics, models)
         try:
             await _load(models, options)
         except BaseException:
@@ -129,7 +129,7 @@ async def _serve(server: OipServer, options: argparse.Namespace, metrics: Metric
             raise
     else:
         await _load(models, options)
-        running = await Front.open(server.name, options, metrics, models)
+        running = await Listeners.open(server.name, options, metrics, models)
     models.ready = True
     where = f"{options.host}:{options.rest_port} (REST) and {options.host}:{options.grpc_port} (gRPC)"
     print(f"{server.name} is ready on {where}", file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ POST /v2/models/{m}[/versions/{v}]/infer, /v2/repository/index, /v2/repository/m
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -14,17 +15,18 @@ from urllib.parse import unquote
 
 import orjson
 
-from contract import TensorSpec
 from serving.hosting.batcher import Outputs
+from serving.hosting.errors import RequestError, as_request_error
 from serving.hosting.metrics import Metrics
 from serving.hosting.model_repository import ModelRepository
 from serving.hosting.served_model import ServedModel
-from serving.hosting.server_timing import ASKED, TOLD, server_timing, timing
-from serving.hosting.signature import EXTENSIONS, PLATFORMS, Refusal, to_refusal
-from serving.oip.json_request import Wants, parse_infer
+from serving.hosting.server_timing import REQUEST_HEADER, RESPONSE_HEADER, server_timing, timing
+from serving.oip.json_request import InferRequest, Wants, read_infer
 from serving.oip.json_response import encode_answer
+from serving.oip.metadata import EXTENSIONS, LONG_BYTES, model_metadata, timeout_s
 from serving.transport.compression import CompressionError, InflatedTooLargeError, inflate
 from serving.transport.http1.messages import Request, Response
+from serving.transport.offload import INFLATE_BYTES, run_long
 
 LIVE, READY = "/v2/health/live", "/v2/health/ready"
 RETRY_AFTER_S = 1
@@ -51,9 +53,9 @@ class Errors:
 
     def failure(self, error: BaseException, request: Request) -> Response:
         """The answer to what a handler raised."""
-        refusal = to_refusal(error)
-        response = error_response(refusal.status, str(refusal))
-        if refusal.status == 503:
+        request_error = as_request_error(error)
+        response = error_response(request_error.status, str(request_error))
+        if request_error.status == 503:
             response.headers = (("Retry-After", str(RETRY_AFTER_S)),)
         return response
 
@@ -63,72 +65,79 @@ class RestApi:
 
     def __init__(self, models: ModelRepository, metrics: Metrics, name: str, version: str, body_bytes: int) -> None:
         self._models = models
-        self._metrics = metrics
         self._body_bytes = body_bytes
-        self._metadata = {"name": name, "version": version, "extensions": list(EXTENSIONS)}
-        self._infer_paths: dict[str, tuple[str, str | None]] = {}
+        metadata = {"name": name, "version": version, "extensions": EXTENSIONS}
+        self._fixed: dict[str, Callable[[], Response]] = {
+            LIVE: lambda: _json({"live": True}),
+            READY: self._ready,
+            "/v2": lambda: _json(metadata),
+            "/metrics": lambda: Response(200, metrics.text().encode(), METRICS_TYPE),
+        }
 
     def __call__(self, request: Request) -> Answer:
         """Answer one request."""
-        found = self._infer_paths.get(request.target)
-        if found is not None and request.method == "POST":
-            return self._infer(request, *found)
-        return self._route(request)
-
-    def _route(self, request: Request) -> Answer:
-        path = request.target.partition("?")[0]
-        path = path.rstrip("/") or "/"
-        simple = self._simple().get(path)
-        if simple is not None:
-            return _only(request, "GET", simple)
+        path = request.target.partition("?")[0].rstrip("/")
+        if (match := MODEL_PATH.fullmatch(path)) is not None:
+            name, version, verb = match.groups()
+            return self._route_model(request, unquote(name), version and unquote(version), verb)
+        if (answer := self._fixed.get(path)) is not None:
+            return _only(request, "GET", answer)
         if path == "/v2/repository/index":
             return _only(request, "POST", lambda: self._index(request))
-        if (match := MODEL_PATH.fullmatch(path)) is not None:
-            return self._route_model(request, unquote(match[1]), match[2] and unquote(match[2]), match[3])
         if (match := REPOSITORY_PATH.fullmatch(path)) is not None:
             name, change = unquote(match[1]), match[2]
             return _only(request, "POST", lambda: self._change(name, change))
-        raise Refusal(404, f"no such path: {path[:200]}: see /v2 and the Open Inference Protocol")
+        raise RequestError(404, f"no such path: {path[:200] or '/'}: see /v2 and the Open Inference Protocol")
 
-    def _simple(self) -> dict[str, Callable[[], Answer]]:
-        return {
-            LIVE: lambda: _json({"live": True}),
-            READY: lambda: _json({"ready": self._models.ready}, 200 if self._models.ready else 503),
-            "/v2": lambda: _json(self._metadata),
-            "/metrics": lambda: Response(200, self._metrics.text().encode(), METRICS_TYPE),
-        }
+    def _ready(self) -> Response:
+        return _json({"ready": self._models.ready}, 200 if self._models.ready else 503)
 
     def _route_model(self, request: Request, name: str, version: str | None, verb: str | None) -> Answer:
         if verb == "infer":
-            if request.method == "POST" and len(self._infer_paths) < 1000:
-                self._models.find(name, version)
-                self._infer_paths[request.target] = (name, version)
+            if request.method == "POST":
+                return self._infer(request, name, version)
             return _only(request, "POST", lambda: self._infer(request, name, version))
         if verb == "ready":
             return _only(request, "GET", lambda: self._model_ready(name, version))
         return _only(request, "GET", lambda: _json(model_metadata(self._models, name, version)))
 
     def _model_ready(self, name: str, version: str | None) -> Response:
-        hosted = self._models.find(name, version)
-        return _json({"name": hosted.name, "ready": self._models.ready}, 200 if self._models.ready else 503)
+        served = self._models.find(name, version)
+        return _json({"name": served.name, "ready": self._models.ready}, 200 if self._models.ready else 503)
 
     # inference
 
     def _infer(self, request: Request, name: str, version: str | None) -> Answer:
-        hosted = self._models.find(name, version)
+        served = self._models.find(name, version)
+        headers, body = request.headers, request.body
+        length, encoding = headers.get("inference-header-content-length"), headers.get("content-encoding")
+        if encoding and len(body) >= INFLATE_BYTES:
+            return self._infer_long(request, length, served)
         try:
-            headers = request.headers
-            if "content-encoding" in headers:
-                request.body = _inflate(request.body, headers["content-encoding"], self._body_bytes)
             _check_content_type(headers.get("content-type", ""))
-            infer = parse_infer(request.body, headers.get("inference-header-content-length"), hosted.signature)
-            timeout_us = infer.wants.parameters.get("timeout")
-            deadline_s = request.arrival_s + deadline_of(timeout_us) if timeout_us else None
-            answer = _Answer(request, infer.wants, hosted)
-            return hosted.batcher.submit(infer.inputs, deadline_s, answer)
+            if encoding:
+                body = request.body = _inflate(body, encoding, self._body_bytes)
+                del headers["content-encoding"]
+            if _takes_long(body, length, served):
+                return self._infer_long(request, length, served)
+            return _submit(request, read_infer(body, length, served.signature), served)
         except Exception as error:
-            hosted.metrics.count(to_refusal(error).status)
+            served.count_error(error)
             raise
+
+    async def _infer_long(self, request: Request, length: str | None, served: ServedModel) -> Response:
+        """Inflate and read in a thread."""
+        encoding, limit = request.headers.get("content-encoding", ""), self._body_bytes
+        with served.in_use():
+            try:
+                _check_content_type(request.headers.get("content-type", ""))
+                body = await run_long(_inflate, request.body, encoding, limit) if encoding else request.body
+                infer = await run_long(read_infer, body, length, served.signature)
+                answer = _submit(request, infer, served)
+            except Exception as error:
+                served.count_error(error)
+                raise
+        return await answer
 
     # the repository extension
 
@@ -138,9 +147,9 @@ class RestApi:
             try:
                 wanted = orjson.loads(request.body)
             except orjson.JSONDecodeError as error:
-                raise Refusal(400, f"the request is not JSON: {error}") from None
+                raise RequestError(400, f"the request is not JSON: {error}") from None
             if not isinstance(wanted, dict):
-                raise Refusal(400, "the request must be a JSON object")
+                raise RequestError(400, "the request must be a JSON object")
             only_ready = wanted.get("ready") is True
         rows = self._models.index()
         return _json([row for row in rows if row["state"] == "READY" or not only_ready])
@@ -150,60 +159,69 @@ class RestApi:
         return Response(200)
 
 
+def _takes_long(body: bytes, length: str | None, served: ServedModel) -> bool:
+    """Whether a request has so much to parse that it is read in a thread; numbers behind the JSON are not parsed."""
+    if len(body) < LONG_BYTES:
+        return False
+    is_text = length is None or not length.isdecimal() or int(length[:18]) >= LONG_BYTES
+    return is_text or served.signature.has_bytes
+
+
+def _submit(request: Request, infer: InferRequest, served: ServedModel) -> asyncio.Future[Response]:
+    """Queue a request that is right."""
+    timeout = infer.wants.parameters.get("timeout")
+    deadline_s = request.arrival_s + timeout_s(timeout) if timeout else None
+    return served.batcher.submit(infer.inputs, deadline_s, _Answer(request, infer.wants, served))
+
+
 class _Answer:
     """Turns the outputs of a run into the response to one request; a `then` of the batcher."""
 
-    __slots__ = ("hosted", "request", "wants")
+    __slots__ = ("_request", "_served", "_wants")
 
-    def __init__(self, request: Request, wants: Wants, hosted: ServedModel) -> None:
-        self.request = request
-        self.wants = wants
-        self.hosted = hosted
+    def __init__(self, request: Request, wants: Wants, served: ServedModel) -> None:
+        self._request = request
+        self._wants = wants
+        self._served = served
 
-    def __call__(self, outputs: Outputs) -> Response:
-        hosted, wants = self.hosted, self.wants
-        head: dict[str, Any] = {"model_name": hosted.name, "model_version": hosted.version}
+    def __call__(self, outputs: Outputs) -> Response | asyncio.Future[Response]:
+        if outputs.size_bytes >= LONG_BYTES:
+            encoded = run_long(self._encode, outputs)
+            encoded.add_done_callback(self._count)
+            return encoded
+        try:
+            response = self._encode(outputs)
+        except RequestError as error:
+            self._served.count_error(error)
+            raise
+        self._count_answer()
+        return response
+
+    def _encode(self, outputs: Outputs) -> Response:
+        served, wants = self._served, self._wants
+        head: dict[str, Any] = {"model_name": served.name, "model_version": served.version}
         if wants.id is not None:
             head["id"] = wants.id
         headers: tuple[tuple[str, str], ...] = ()
-        if ASKED in self.request.headers:
-            headers = ((TOLD, server_timing(outputs)),)
+        if REQUEST_HEADER in self._request.headers:
+            headers = ((RESPONSE_HEADER, server_timing(outputs)),)
         if wants.parameters.get("server_timing"):
             head["parameters"] = timing(outputs)
-        try:
-            body, json_bytes = encode_answer(head, outputs, wants, hosted.signature)
-        except Refusal as refusal:
-            hosted.metrics.count(refusal.status)
-            raise
-        hosted.metrics.count(200)
-        hosted.metrics.request.observe(time.perf_counter() - self.request.arrival_s)
+        body, json_bytes = encode_answer(head, outputs, wants, served.signature)
         if json_bytes is None:
             return Response(200, body, headers=headers)
         length = ("Inference-Header-Content-Length", str(json_bytes))
         return Response(200, body, "application/octet-stream", (length, *headers))
 
+    def _count(self, encoded: asyncio.Future[Response]) -> None:
+        if not encoded.cancelled() and (error := encoded.exception()) is not None:
+            self._served.count_error(error)
+        else:
+            self._count_answer()
 
-def model_metadata(models: ModelRepository, name: str, version: str | None) -> dict[str, Any]:
-    """A model's metadata as both wire formats tell it."""
-    hosted = models.find(name, version)
-    return {
-        "name": name,
-        "versions": models.versions(name),
-        "platform": PLATFORMS.get(hosted.format, hosted.format),
-        "inputs": [_described(spec) for spec in hosted.signature.inputs.values()],
-        "outputs": [_described(spec) for spec in hosted.signature.outputs.values()],
-    }
-
-
-def _described(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
-
-
-def deadline_of(timeout_us: Any) -> float:
-    """The `timeout` parameter, microseconds, in seconds."""
-    if type(timeout_us) is not int or timeout_us < 0:
-        raise Refusal(400, f"the parameter timeout must be a number of microseconds, got: {timeout_us!r}")
-    return timeout_us * 1e-6
+    def _count_answer(self) -> None:
+        self._served.metrics.count(200)
+        self._served.metrics.request.observe(time.perf_counter() - self._request.arrival_s)
 
 
 def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
@@ -214,18 +232,20 @@ def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
             try:
                 body = inflate(body, limit)
             except CompressionError as error:
-                raise Refusal(400, f"the body is not one whole {name} stream: {error}") from None
+                raise RequestError(400, f"the body is not one whole {name} stream: {error}") from None
             except InflatedTooLargeError as error:
-                raise Refusal(413, f"the body has {error}") from None
+                raise RequestError(413, f"the body has {error}") from None
         elif name not in ("", "identity"):
-            raise Refusal(415, f"unknown Content-Encoding {name!r}: identity, gzip and deflate are known")
+            raise RequestError(415, f"unknown Content-Encoding {name!r}: identity, gzip and deflate are known")
     return body
 
 
 def _check_content_type(value: str) -> None:
     kind = value.partition(";")[0].strip().lower()
     if kind and kind not in JSON_TYPES and not kind.endswith("+json"):
-        raise Refusal(415, f"Content-Type {kind!r} is not served: use application/json or application/octet-stream")
+        raise RequestError(
+            415, f"Content-Type {kind!r} is not served: use application/json or application/octet-stream"
+        )
 
 
 def _only(request: Request, method: str, answer: Callable[[], Answer]) -> Answer:

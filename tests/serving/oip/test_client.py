@@ -10,7 +10,7 @@ import pytest
 from contract import DATATYPES, Manifest, TensorSpec
 from serving.hosting.signature import Signature
 from serving.oip import client as oip_client
-from serving.oip.json_request import parse_infer
+from serving.oip.json_request import read_infer
 
 SPECS = tuple(TensorSpec(f"x_{name}", name, (-1, 2)) for name in DATATYPES if name != "FP16")
 MANIFEST = Manifest("every", "pytorch", "onnx", "1", SPECS, SPECS, {}, 0)
@@ -26,11 +26,11 @@ INPUTS = {
 def test_server_reads_what_the_client_encodes(protocol: str) -> None:
     call = oip_client.encode(protocol, "every", MANIFEST, INPUTS)
     length = call.headers.get(oip_client.JSON_LENGTH)
-    found = parse_infer(call.body, length, Signature(SPECS, SPECS))
-    assert found.wants.binary_output is (protocol == "rest-binary")
+    request = read_infer(call.body, length, Signature(SPECS, SPECS))
+    assert request.wants.binary_output is (protocol == "rest-binary")
     for name, array in INPUTS.items():
-        assert found.inputs[name].dtype == array.dtype
-        np.testing.assert_array_equal(found.inputs[name], array)
+        assert request.inputs[name].dtype == array.dtype
+        np.testing.assert_array_equal(request.inputs[name], array)
 
 
 def test_float32_text_is_the_shortest_that_reads_back() -> None:

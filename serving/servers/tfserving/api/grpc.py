@@ -25,7 +25,7 @@ from tensorflow_serving.apis import (
 
 from contract import Tensors
 from serving.hosting.batcher import Outputs
-from serving.hosting.server_timing import ASKED, TOLD, server_timing
+from serving.hosting.server_timing import REQUEST_HEADER, RESPONSE_HEADER, server_timing
 from serving.servers.tfserving.api import examples
 from serving.servers.tfserving.api.inference import CLASSIFY, REGRESS, Caller, Inference, check_filter, complete_inputs
 from serving.servers.tfserving.api.metadata import metadata_message, missing_spec, spec_of, status_message
@@ -215,8 +215,8 @@ class GrpcApi:
 
 def tell_timing(call: Call, runs: Sequence[Outputs]) -> None:
     """Where the time of each run went, as trailing metadata, to a client that asked for it."""
-    if ASKED in call.metadata:
-        call.trailing = tuple((TOLD.lower(), server_timing(outputs)) for outputs in runs)
+    if REQUEST_HEADER in call.metadata:
+        call.trailing = tuple((RESPONSE_HEADER.lower(), server_timing(outputs)) for outputs in runs)
 
 
 def refuse(error: BaseException) -> RpcError:

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from contract import Tensors
 from serving.hosting.batcher import Outputs
-from serving.hosting.server_timing import ASKED, TOLD, server_timing
+from serving.hosting.server_timing import REQUEST_HEADER, RESPONSE_HEADER, server_timing
 from serving.servers.tfserving.api import examples
 from serving.servers.tfserving.api.inference import Caller, Inference
 from serving.servers.tfserving.api.metadata import metadata_json, status_json
@@ -190,7 +190,7 @@ class RestApi:
         name, message = examples.read_examples(body)
         servable = self._library.find(route.name, route.version, route.label)
         signature = servable.example_signature(name)
-        caller, headers, asked = self._caller(route.verb, request), self._headers, ASKED in request.headers
+        caller, headers, asked = self._caller(route.verb, request), self._headers, REQUEST_HEADER in request.headers
         if route.verb == "classify":
 
             def answer(outputs: Outputs, count: int) -> Response:
@@ -221,7 +221,7 @@ class RestApi:
     ) -> Awaitable[Response]:
         servable: Servable = self._library.find(route.name, route.version, route.label)
         write, headers = responses.predictions if by_rows else responses.columns, self._headers
-        asked = ASKED in request.headers
+        asked = REQUEST_HEADER in request.headers
 
         def answer(outputs: Outputs) -> Response:
             return Response(200, write(outputs), headers=told(headers, outputs) if asked else headers)
@@ -233,7 +233,7 @@ class RestApi:
 
 def told(headers: Headers, outputs: Outputs) -> Headers:
     """The headers with where the time went."""
-    return (*headers, (TOLD, server_timing(outputs)))
+    return (*headers, (RESPONSE_HEADER, server_timing(outputs)))
 
 
 def _int64(digits: str) -> int:

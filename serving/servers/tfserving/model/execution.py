@@ -15,6 +15,7 @@ import numpy as np
 
 from contract import Tensors
 from serving.hosting.batcher import Batcher, DeadlineExceeded, Outputs, QueueFull
+from serving.hosting.run_placement import RunPlacement
 from serving.servers.tfserving.metrics import Telemetry
 from serving.servers.tfserving.model.session import Model, check_types
 from serving.servers.tfserving.model.signatures import Signature
@@ -24,8 +25,6 @@ COALESCED_ROWS = 64
 """Most rows of a run that is shared without --enable_batching."""
 MAX_WAITING = 8192
 """Most requests that wait for one signature without --enable_batching."""
-SLOW_S = 0.05
-"""A signature one of whose runs takes that long runs in a thread, so that the event loop stays awake."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,14 @@ class Execution:
         self._rows = 0
         self._telemetry = telemetry
         self._joins = joins
-        self._in_thread = False
+        self._placement = RunPlacement()
         self._alone, self._shared = self._make_batchers()
 
     def _make_batchers(self) -> tuple[Batcher, Batcher | None]:
         """One for runs of single requests, and one for shared runs where requests may share them."""
-        in_thread, observe = self._in_thread, self._watch
+        placement, observe = self._placement, self._watch
         alone = Batcher(
-            self._run_alone, max_batch_size=1, max_queue_size=MAX_WAITING, in_thread=in_thread, observe=observe
+            self._run_alone, max_batch_size=1, max_queue_size=MAX_WAITING, placement=placement, observe=observe
         )
         if not self._joins:
             return alone, None
@@ -87,18 +86,15 @@ class Execution:
             max_batch_size=size,
             max_queue_delay_us=delay_us,
             max_queue_size=waiting,
-            in_thread=in_thread,
+            placement=placement,
             observe=observe,
         )
         return alone, shared
 
     def _watch(self, rows: int, queued_s: list[float], compute_s: float) -> None:
-        """Count a run; after a slow one go on in threads: what waits in the old queues is still answered from them."""
+        """Count a run."""
         if self._telemetry is not None:
             self._telemetry.observe_run(rows, self._executed(rows), queued_s)
-        if compute_s > SLOW_S and not self._in_thread:
-            self._in_thread = True
-            self._alone, self._shared = self._make_batchers()
 
     @property
     def busy(self) -> bool:
