@@ -65,92 +65,95 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the order of the modes")
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS)
     parser.add_argument("--target-accuracy", type=float, default=0.98)
-    parser.add_argument("--steps", type=int, default=30, help="of one turn")
+    parser.add_argument("--steps", type=int, default=30, help="of one piece")
     parser.add_argument("--prefix", default="", help="put before each timed command, e.g. 'taskset -c 0,1'")
     parser.add_argument("--no-publish", action="store_true", help=f"leave {shown(PUBLISHED)} as it is")
-    given = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     try:
-        result = compare(given)
+        result = compare(options)
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"interrupted: what was measured is in {shown(RESULT)}", file=sys.stderr)
         return 130
-    if not given.no_publish:
+    if not options.no_publish:
         write_whole(PUBLISHED, to_json(result).encode())
     print(table(result))
     return 0
 
 
-def compare(given: argparse.Namespace) -> dict[str, Any]:
+def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Measure everything; keep the result after each measurement."""
     kept: dict[str, list[dict[str, Any]]] = {"count": [], "steps": [], "inference": []}
-    started = environment(given)
+    started = environment(options)
 
     def keep(kind: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         kept[kind] += rows
-        result = summed_up(kept["count"], kept["steps"], kept["inference"], given) | {"environment": started}
+        result = summed_up(kept["count"], kept["steps"], kept["inference"], options) | {"environment": started}
         write_whole(RESULT, to_json(result).encode())
         return result
 
-    plan = planned(given)
-    total = sum(pieces_of(entry[1], given) if entry[0] == "steps" else 1 for entry in plan)
+    plan = planned(options)
+    total = sum(pieces_of(entry[1], options) if entry[0] == "steps" else 1 for entry in plan)
     with tqdm(total=total, desc="compare-training", unit="run", leave=False) as bar:
         for kind, framework, mode in plan:
             bar.set_postfix_str(f"{kind} {framework} {mode}")
             if kind == "steps":
-                asyncio.run(play(framework, given, keep, bar))
+                asyncio.run(play(framework, options, keep, bar))
                 continue
-            seen = measure(kind, framework, mode, given)
+            seen = measure(kind, framework, mode, options)
             rows = seen.pop(kind, None)  # a count is one row
             keep(kind, [seen] if rows is None else [seen | row for row in rows])
             bar.update()
     return keep("count", [])
 
 
-async def play(framework: str, given: argparse.Namespace, keep: Callable[..., Any], bar: Any) -> None:
+async def play(framework: str, options: argparse.Namespace, keep: Callable[..., Any], bar: Any) -> None:
     """Run the modes of a framework interleaved; keep each piece."""
     modes = (REFERENCE, *MODES[framework])
-    async for row in run_interleaved(framework, modes, given.rounds, given.steps, given.seed, given.prefix):
+    async for row in run_interleaved(framework, modes, options.rounds, options.steps, options.seed, options.prefix):
         keep("steps", [row])
         bar.update("round" in row)
 
 
-def pieces_of(framework: str, given: argparse.Namespace) -> int:
+def pieces_of(framework: str, options: argparse.Namespace) -> int:
     """How many pieces the modes of a framework are timed in."""
-    return (1 + len(MODES[framework])) * int(given.rounds)
+    return (1 + len(MODES[framework])) * int(options.rounds)
 
 
-def planned(given: argparse.Namespace) -> list[tuple[str, str, str]]:
+def planned(options: argparse.Namespace) -> list[tuple[str, str, str]]:
     """The counts, then the pieces of each framework and the inference in random order: kind, framework, mode."""
-    shuffle = random.Random(given.seed)  # noqa: S311
-    timed = [("inference", framework, mode) for framework in given.frameworks for mode in INFERENCE_MODES[framework]]
-    timed += [("steps", framework, "") for framework in given.frameworks]
-    counts = [("count", framework, MODES[framework][0]) for framework in given.frameworks]
+    shuffle = random.Random(options.seed)  # noqa: S311
+    timed = [("inference", framework, mode) for framework in options.frameworks for mode in INFERENCE_MODES[framework]]
+    timed += [("steps", framework, "") for framework in options.frameworks]
+    counts = [("count", framework, MODES[framework][0]) for framework in options.frameworks]
     return counts + shuffle.sample(timed, len(timed))
 
 
-def measure(kind: str, framework: str, mode: str, given: argparse.Namespace) -> dict[str, Any]:
+def measure(kind: str, framework: str, mode: str, options: argparse.Namespace) -> dict[str, Any]:
     """Run one measurement in its process; raises StageError with its last words where it fails."""
-    prefix = [] if kind == "count" else shlex.split(given.prefix)
+    prefix = [] if kind == "count" else shlex.split(options.prefix)
     command = [*prefix, sys.executable, "-m", "training.measure", kind, framework, "--mode", mode]
-    command += ["--target-accuracy", given.target_accuracy, "--steps", given.steps, "--rounds", given.rounds]
+    command += ["--target-accuracy", options.target_accuracy, "--steps", options.steps, "--rounds", options.rounds]
     command = [str(word) for word in command]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
-        raise StageError(f"{framework} {mode} failed: {said[-1] if said else f'exit code {done.returncode}'}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
+        raise StageError(f"{framework} {mode} failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def summed_up(
-    counts: list[dict[str, Any]], runs: list[dict[str, Any]], inference: list[dict[str, Any]], given: argparse.Namespace
+    counts: list[dict[str, Any]],
+    runs: list[dict[str, Any]],
+    inference: list[dict[str, Any]],
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Medians over the rounds, and the ratio to the reference."""
     modes: list[dict[str, Any]] = []
-    for framework in given.frameworks:
+    for framework in options.frameworks:
         count: dict[str, Any] = next((c for c in counts if c["framework"] == framework), {})
         rows_of = {mode: [row for row in runs if (row["framework"], row["mode"]) == (framework, mode)]
                    for mode in (REFERENCE, *MODES[framework])}  # fmt: skip
@@ -162,7 +165,7 @@ def summed_up(
             reference = reference or seconds
             ratios = [reference[number] / seconds[number] for number in seconds if number in reference]
             modes.append(row | {"speedups": ratios, "speedup": statistics.median(ratios) if ratios else None})
-    facts = {"target_accuracy": given.target_accuracy, "rounds": given.rounds, "steps": given.steps}
+    facts = {"target_accuracy": options.target_accuracy, "rounds": options.rounds, "steps": options.steps}
     lists = {"modes": modes, "inference": medians_of(inference), "distributed": distributed()}
     return lists | {"counts": {f"{c['framework']} {c['mode']}": c for c in counts}} | facts
 
@@ -170,16 +173,16 @@ def summed_up(
 def summed_up_mode(rows: list[dict[str, Any]], count: dict[str, Any], counted: dict[int, float]) -> dict[str, Any]:
     """A mode's medians over its pieces; the count is its own where its losses are those of the counted mode."""
     runs = [row for row in rows if "round" in row]
-    own = losses(runs)
-    apart = max((abs(own[number] / counted[number] - 1) for number in own if number in counted), default=None)
+    timed = losses(runs)
+    apart = max((abs(timed[number] / counted[number] - 1) for number in timed if number in counted), default=None)
     holds = apart is not None and apart <= SAME_UPDATES
-    found = {name: count.get(name) if holds else None for name in COUNTED}
-    steps = found["steps_to_target"]
+    row = {name: count.get(name) if holds else None for name in COUNTED}
+    steps = row["steps_to_target"]
     runs = [run | {"seconds_to_target": steps * run["seconds_per_step"] if steps else None} for run in runs]
-    found |= {name: median(runs, name) for name in TIMED} | {"peak_rss_bytes": median(rows, "peak_rss_bytes")}
+    row |= {name: median(runs, name) for name in TIMED} | {"peak_rss_bytes": median(rows, "peak_rss_bytes")}
     missing = next((row["missing"] for row in rows if "missing" in row), count.get("missing"))
-    found |= {"counted_by": count.get("mode") if holds else None, "loss_difference": apart, "missing": missing}
-    return found | {"rounds": len(runs), "runs": runs}
+    row |= {"counted_by": count.get("mode") if holds else None, "loss_difference": apart, "missing": missing}
+    return row | {"rounds": len(runs), "runs": runs}
 
 
 def losses(rows: list[dict[str, Any]]) -> dict[int, float]:
@@ -213,18 +216,20 @@ def median(rows: list[dict[str, Any]], name: str) -> float | None:
 def medians_of(inference: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per framework, mode and batch size."""
     order = [(framework, mode) for framework, modes in INFERENCE_MODES.items() for mode in modes]
-    found = {(row["framework"], row["mode"], row["batch_size"]) for row in inference}
-    keys = sorted(found, key=lambda key: (order.index(key[:2]), key[2]))
+    measured = {(row["framework"], row["mode"], row["batch_size"]) for row in inference}
+    keys = sorted(measured, key=lambda key: (order.index(key[:2]), key[2]))
     rows = []
     for key in keys:
-        own = [row for row in inference if (row["framework"], row["mode"], row["batch_size"]) == key]
+        repeats = [row for row in inference if (row["framework"], row["mode"], row["batch_size"]) == key]
         names = ("latency_p50_ms", "samples_per_s", "first_s")
         row = dict(zip(("framework", "mode", "batch_size"), key, strict=True))
-        rows.append(row | {name: median(own, name) for name in names} | {"runs": [r["latency_p50_ms"] for r in own]})
+        rows.append(
+            row | {name: median(repeats, name) for name in names} | {"runs": [r["latency_p50_ms"] for r in repeats]}
+        )
     return rows
 
 
-def environment(given: argparse.Namespace) -> dict[str, Any]:
+def environment(options: argparse.Namespace) -> dict[str, Any]:
     """The machine, the versions and the command, so that the result explains itself."""
     commit = subprocess.run(("git", "rev-parse", "HEAD"), cwd=ROOT, capture_output=True, text=True, check=False)
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
@@ -240,7 +245,8 @@ def environment(given: argparse.Namespace) -> dict[str, Any]:
         },
         "versions": {name: version(name) for name in ("tensorflow", "keras", "torch", "numpy")},
         "git_commit": commit.stdout.strip() or None,
-        "command": f"python -m training.compare --rounds {given.rounds} --steps {given.steps} --seed {given.seed}",
+        "command": f"python -m training.compare --rounds {options.rounds} --steps {options.steps} "
+        f"--seed {options.seed}",
     }
 
 

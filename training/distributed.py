@@ -38,14 +38,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.distributed", description=__doc__.split("\n")[0])
     parser.add_argument("framework", choices=FRAMEWORKS)
     parser.add_argument("--workers", type=int, default=2, help="processes; default: %(default)s")
-    given, flags = parser.parse_known_args(argv)
+    options, flags = parser.parse_known_args(argv)
     if "--output" not in flags:
-        flags += ["--output", str(FOLDER / given.framework)]
+        flags += ["--output", str(FOLDER / options.framework)]
     try:
-        if given.workers < 1:
-            raise StageError(f"--workers {given.workers}: at least 1")
-        {"tensorflow": run_tensorflow, "pytorch": run_pytorch}[given.framework](given.workers, flags)
-        compare_with_single(given.framework, flags)
+        if options.workers < 1:
+            raise StageError(f"--workers {options.workers}: at least 1")
+        {"tensorflow": run_tensorflow, "pytorch": run_pytorch}[options.framework](options.workers, flags)
+        compare_with_single(options.framework, flags)
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
@@ -95,7 +95,7 @@ def reason(log: str) -> str:
     rank, code = re.search(r"rank\s*: (\d+)", root), re.search(r"exitcode\s*: (-?\d+)", root)
     if rank is None or code is None:
         lines = log.strip().splitlines()
-        return f"the workers failed ({lines[-1].strip() if lines else 'they said nothing'})"
+        return f"the workers failed ({lines[-1].strip() if lines else 'they printed nothing'})"
     return f"worker {rank[1]} {ended(int(code[1]))}"
 
 

@@ -69,7 +69,7 @@ def parse_run(framework: str, modes: Sequence[str], argv: Sequence[str] | None, 
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted run")
     if framework == "tensorflow":
         parser.add_argument("--replicas", type=int, default=1, help="logical devices to train on; default: %(default)s")
-    given = vars(parser.parse_args(argv))
-    mode, folder, resume = given.pop("mode"), given.pop("output"), given.pop("resume")
-    replicas = given.pop("replicas", 1)
-    return Run(Hyperparameters(**given), mode, folder, resume, replicas)
+    options = vars(parser.parse_args(argv))
+    mode, folder, resume = options.pop("mode"), options.pop("output"), options.pop("resume")
+    replicas = options.pop("replicas", 1)
+    return Run(Hyperparameters(**options), mode, folder, resume, replicas)

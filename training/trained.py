@@ -151,8 +151,8 @@ def say_done(manifest: Manifest, folder: Path, started: float) -> None:
 
 def lost_worker(error: Exception) -> StageError:
     """Say that another worker is gone, from what the exchange with it raised."""
-    said = str(error).strip().splitlines()[0][:200]
-    return StageError(f"another worker is gone ({said}): start all workers again with --resume")
+    reason = str(error).strip().splitlines()[0][:200]
+    return StageError(f"another worker is gone ({reason}): start all workers again with --resume")
 
 
 def fail(error: StageError) -> int:

@@ -102,7 +102,7 @@ def wait_for_epoch(run: subprocess.Popen[bytes], log: Path) -> None:
 def test_reason_names_the_worker_that_torchrun_blames():
     report = "Root Cause (first observed failure):\n[0]:\n  rank      : 3 (local_rank: 1)\n  exitcode  : -9 (pid: 17)\n"
     assert reason(report) == "worker 3 was killed by SIGKILL"
-    assert reason("") == "the workers failed (they said nothing)"
+    assert reason("") == "the workers failed (they printed nothing)"
     assert ended(2) == "ended with exit code 2"
 
 
