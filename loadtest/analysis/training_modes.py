@@ -19,7 +19,7 @@ from scipy.stats import t
 from loadtest.analysis.figures import Estimate
 
 REFERENCE = "reference"
-"""The mode that stands for the loop that articles show."""
+"""The mode that stands for the loop that tutorials show."""
 FIGURES = ("seconds_to_target", "seconds_per_epoch", "images_per_s", "first_step_s")
 Fields = Mapping[str, Any]
 

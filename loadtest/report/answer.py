@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from loadtest.analysis.schema import Question, Ranking, Report, all_points
 from loadtest.report.format import figure, plural, significant
 from loadtest.report.names import Names, listed, others, protocol_word
+from loadtest.report.rankings import tells_apart
 
 WORDS = 60
 
@@ -73,8 +74,9 @@ def _most(report: Report, ranking: Ranking | None, names: Names) -> str:
     """Who shares the first tier of throughput."""
     if ranking is None or not ranking.ranked:
         return "No endpoint can be ranked by throughput: the figures below stand without an order."
-    if not ranking.inferred or ranking.ranked[0].figure.low is None:
-        return "One start of each server can't tell a difference from chance, so nothing is ranked."
+    if not tells_apart(ranking):
+        starts = plural(report.design.starts, "start")
+        return f"{starts} of each server can't tell a difference from chance: the order below is no ranking."
     first, *more = ranking.tiers()
     users = plural(report.design.users, "user")
     rates = figure("throughput_rps", first[0].figure.value).removesuffix("/s")
@@ -86,12 +88,12 @@ def _most(report: Report, ranking: Ranking | None, names: Names) -> str:
     if len(first) == 1:
         return f"{names.spoken(first[0].endpoint)} answers most: {rates} requests per second from {users}."
     leaders = names.described([row.endpoint for row in first])
-    return f"{leaders} answer most: about {rates} requests per second from {users}."
+    return f"{leaders} answer most: up to {rates} requests per second from {users}."
 
 
 def _slowest(ranking: Ranking | None, names: Names) -> str:
     """How far behind the last tier is."""
-    if ranking is None or not ranking.ranked or ranking.ranked[-1].tier == 1:
+    if ranking is None or not tells_apart(ranking) or ranking.ranked[-1].tier == 1:
         return ""
     last = ranking.ranked[-1]
     ratio = last.times_best
@@ -102,7 +104,7 @@ def _slowest(ranking: Ranking | None, names: Names) -> str:
 
 
 def _fastest_alone(throughput: Ranking | None, alone: Ranking | None, names: Names) -> str:
-    if alone is None or not alone.ranked or not alone.inferred or alone.ranked[0].figure.low is None:
+    if alone is None or not tells_apart(alone):
         return ""
     first, *more = alone.tiers()
     if not more:

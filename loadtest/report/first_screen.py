@@ -8,7 +8,8 @@ from loadtest.report.charts.tiers import tiers_picture
 from loadtest.report.format import count, plural
 from loadtest.report.html_table import to_html
 from loadtest.report.markup import Html, element, join
-from loadtest.report.tables.choices import caption_of, choices_table, overhead_table
+from loadtest.report.rankings import caption_of, tells_apart
+from loadtest.report.tables.choices import choices_table, overhead_table
 from loadtest.report.text import TIERS
 
 FURTHER = ("latency_alone", "latency_open", "cpu", "cost", "memory", "start", "size")
@@ -37,7 +38,7 @@ def _throughput(report: Report) -> Html | None:
     ranking = report.ranking("throughput")
     if ranking is None:
         return None
-    caption = f"{caption_of(report, ranking)}, best first. {TIERS if ranking.inferred else ''}"
+    caption = f"{caption_of(report, ranking)}, best first. {TIERS if tells_apart(ranking) else ''}"
     return tiers_picture(report, ranking, caption.strip())
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from loadtest.analysis.schema import Report
 from loadtest.report.answer import answer_of, notes_of
 from loadtest.report.first_screen import FURTHER, facts_of, kicker
+from loadtest.report.rankings import caption_of, tells_apart
 from loadtest.report.section import folded_markdown, section_markdown
 from loadtest.report.sections import sections_of
-from loadtest.report.tables.choices import caption_of, choices_table, overhead_table, ranking_table
+from loadtest.report.tables.choices import choices_table, overhead_table, ranking_table
 from loadtest.report.text import METHOD, NO_DIFFERENCE
 from loadtest.table import Table, plain, present, to_markdown
 
@@ -18,7 +19,10 @@ def render_markdown(report: Report) -> str:
     parts = [f"# {plain(verdict)}", plain(" ".join(rest)), plain(f"{kicker(report)} · {' · '.join(facts_of(report))}")]
     parts.append("\n".join(f"> {plain(note)}  " for note in notes_of(report)))
     if ranking := report.ranking("throughput"):
-        parts += [_titled(caption_of(report, ranking), ranking_table(report, ranking)), NO_DIFFERENCE]
+        parts += [
+            _titled(caption_of(report, ranking), ranking_table(report, ranking)),
+            NO_DIFFERENCE if tells_apart(ranking) else "",
+        ]
     parts += [_titled("What to choose", table) for table in present((choices_table(report),))]
     parts += [folded_markdown(ranking_table(report, r)) for name in FURTHER if (r := report.ranking(name)) and r.ranked]
     parts += [_titled("What does a server add to the model?", table) for table in present((overhead_table(report),))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 from loadtest.analysis.figures import EndpointReport
 from loadtest.table import Facets
@@ -77,7 +78,7 @@ class Names:
         return self.short(endpoint.name)
 
     def _artifact(self, endpoint: EndpointReport) -> str:
-        """What tells the artifact from the others of its server: framework, format or its whole name; else nothing."""
+        """What tells the artifact from the others of its server: framework, format, or what differs of its name."""
         artifacts = {other.artifact: other for other in self._endpoints.values() if other.server == endpoint.server}
         if len(artifacts) == 1:
             return ""
@@ -85,7 +86,14 @@ class Names:
             values = [getattr(other, part) for other in artifacts.values()]
             if all(values) and len(set(values)) == len(values):
                 return str(getattr(endpoint, part))
-        return endpoint.artifact
+        return endpoint.artifact.removeprefix(_same_start(artifacts))
+
+
+def _same_start(artifacts: Iterable[str]) -> str:
+    """What all names have in common, up to a hyphen: it tells nothing apart."""
+    parts = [artifact.split("-") for artifact in artifacts]
+    shared = list(takewhile(lambda pieces: len(set(pieces)) == 1, zip(*(names[:-1] for names in parts), strict=False)))
+    return "".join(f"{pieces[0]}-" for pieces in shared)
 
 
 def protocol_word(protocol: str) -> str:

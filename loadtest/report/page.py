@@ -63,5 +63,9 @@ def _terms() -> Html:
 
 
 def _footer(report: Report) -> Html:
-    made = ("Made by ", element("code", report.command), ". The figures behind this page are in report.json beside it.")
-    return element("footer", element("p", made))
+    words = (
+        "Made by ",
+        element("code", report.command),
+        ". The figures behind this page are in report.json beside it.",
+    )
+    return element("footer", element("p", words))

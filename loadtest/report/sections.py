@@ -83,8 +83,9 @@ def _confidence(report: Report) -> Section:
     brief = f"{plural(report.family.comparisons, 'comparison')}, all true together with {sure} confidence."
     steadiness = report.steadiness
     drift = () if steadiness.drift is None else (f"The machine's own speed drifted by {percent(steadiness.drift, 0)}.",)
-    told = (*drift, *steadiness.notes)
-    return Section("confidence", "How sure is it?", brief, tuple(told), tables=present((questions_table(report),)))
+    return Section(
+        "confidence", "How sure is it?", brief, (*drift, *steadiness.notes), tables=present((questions_table(report),))
+    )
 
 
 def _distributions(report: Report, styler: Styler) -> Section:

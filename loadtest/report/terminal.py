@@ -9,7 +9,8 @@ from loadtest.report.answer import answer_of, notes_of
 from loadtest.report.charts.primitives import from_zero
 from loadtest.report.format import figure, interval
 from loadtest.report.names import Names
-from loadtest.report.tables.choices import caption_of, choices_table
+from loadtest.report.rankings import caption_of, tells_apart
+from loadtest.report.tables.choices import choices_table
 from loadtest.report.text import plain_reason
 from loadtest.table import to_text
 
@@ -20,12 +21,11 @@ BAR = 30
 
 def render_text(report: Report) -> str:
     """The first screen in at most WIDTH columns."""
-    parts = [_wrapped(" ".join(answer_of(report)))]
+    parts = [_wrapped(" ".join(answer_of(report))), *map(_wrapped, notes_of(report))]
     if ranking := report.ranking("throughput"):
         parts.append(_tiers(report, ranking))
     if choices := choices_table(report):
         parts.append(f"What to choose\n{to_text(choices)}")
-    parts += [_wrapped(note) for note in notes_of(report)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -38,9 +38,11 @@ def _tiers(report: Report, ranking: Ranking) -> str:
     names = Names(report.endpoints)
     scale = from_zero([row.figure.high or row.figure.value for row in ranking.ranked], 0, BAR - 1)
     width = max((len(names.short(endpoint.name)) for endpoint in report.endpoints), default=0)
-    lines = [f"{caption_of(report, ranking)}, best first; within a tier no difference was seen"]
+    inferred = tells_apart(ranking)
+    lines = [f"{caption_of(report, ranking)}, best first{'; within a tier no difference was seen' if inferred else ''}"]
     for tier in ranking.tiers():
-        lines.append(f"── tier {tier[0].tier} ".ljust(WIDTH, "─"))
+        if inferred:
+            lines.append(f"── tier {tier[0].tier} ".ljust(WIDTH, "─"))
         for row in tier:
             bar = _bar(row, [round(scale(value)) for value in _figures(row)])
             bounds = interval(row.figure)

@@ -31,8 +31,8 @@ def figure_of(panels: Sequence[Panel], caption: str) -> Html | None:
         element("div", element("h3", panel.title), panel.image, class_="panel", data_server=panel.facet or None)
         for panel in panels
     ]
-    told = element("figcaption", caption) if caption else None
-    return element("figure", told, element("div", grid, class_="panels")) if grid else None
+    heading = element("figcaption", caption) if caption else None
+    return element("figure", heading, element("div", grid, class_="panels")) if grid else None
 
 
 def styler_of(report: Report) -> Styler:
@@ -91,8 +91,8 @@ def undrawn(points: Mapping[str, Point], name: str) -> Html | None:
     lacking = [called for called, point in points.items() if latency(point, name) is None]
     shown, left = lacking[:4], len(lacking) - 4
     more = f" and {left} more" if left > 0 else ""
-    told = f"Not drawn, for want of requests to state a {name}: {', '.join(shown)}{more}."
-    return element("p", told, class_="note") if lacking else None
+    sentence = f"Not drawn, for want of requests to state a {name}: {', '.join(shown)}{more}."
+    return element("p", sentence, class_="note") if lacking else None
 
 
 def end_labels(ends: Iterable[tuple[tuple[float, float], EndpointReport]], styler: Styler) -> list[Html]:

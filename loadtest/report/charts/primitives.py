@@ -42,10 +42,10 @@ class Scale:
             return [step * i for i in range(math.ceil(self.low / step), math.floor(self.high / step + 1e-9) + 1)]
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         for steps in ((1, 2, 5), (1, 3), (1,)):
-            found = [step * 10.0**d for d in decades for step in steps if self.low <= step * 10.0**d <= self.high]
-            if len(found) <= 7:
+            ticks = [step * 10.0**d for d in decades for step in steps if self.low <= step * 10.0**d <= self.high]
+            if len(ticks) <= 7:
                 break
-        return found
+        return ticks
 
 
 def _round_step(step: float) -> float:

@@ -41,10 +41,10 @@ def quantile_panels(report: Report, styler: Styler, scenario: str) -> list[Panel
     up = spanning(values, BOTTOM, TOP)
     panels = []
     for server, endpoints in by_server(report).items():
-        own = [(endpoint, points[endpoint.name]) for endpoint in endpoints if endpoint.name in points]
+        drawn = [(endpoint, points[endpoint.name]) for endpoint in endpoints if endpoint.name in points]
         others = [points[e.name] for e in report.endpoints if e.server != server and e.name in points]
-        if own:
-            image = _picture(own, others, up, styler, f"{server}: latency by quantile under {scenario}")
+        if drawn:
+            image = _picture(drawn, others, up, styler, f"{server}: latency by quantile under {scenario}")
             panels.append(Panel(server_title(server, endpoints), image, server))
     return panels
 
@@ -60,15 +60,15 @@ def _rank_place(quantile: float) -> float:
 
 
 def _picture(
-    own: Sequence[tuple[EndpointReport, Point]], others: Sequence[Point], up: Scale, styler: Styler, label: str
+    drawn: Sequence[tuple[EndpointReport, Point]], others: Sequence[Point], up: Scale, styler: Styler, label: str
 ) -> Html:
-    places = {endpoint.name: _places(point, up) for endpoint, point in own}
+    places = {endpoint.name: _places(point, up) for endpoint, point in drawn}
     ghosts = [polyline([*_places(point, up)[:90:6], *_places(point, up)[90::3]], "ghost") for point in others]
-    lines = [_line(endpoint, point, places[endpoint.name], styler) for endpoint, point in own]
-    ends = [(places[endpoint.name][-1], endpoint) for endpoint, _ in own]
+    lines = [_line(endpoint, point, places[endpoint.name], styler) for endpoint, point in drawn]
+    ends = [(places[endpoint.name][-1], endpoint) for endpoint, _ in drawn]
     left = axis_left(up, LEFT, RIGHT, "latency, ms")
-    told = f"{label}; the figures are in the table of raw data"
-    return picture(HEIGHT, told, _axis(), left, ghosts, lines, end_labels(ends, styler))
+    read_out = f"{label}; the figures are in the table of raw data"
+    return picture(HEIGHT, read_out, _axis(), left, ghosts, lines, end_labels(ends, styler))
 
 
 def _axis() -> list[Html]:

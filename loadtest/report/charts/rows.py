@@ -79,9 +79,9 @@ def _values(row: MarkRow) -> list[float]:
     return [*(mark.value for mark in row.marks), *(row.whisker or ())]
 
 
-def _in_order(made: Sequence[MarkRow | None] | map[MarkRow | None], styler: Styler) -> list[MarkRow]:
+def _in_order(candidates: Sequence[MarkRow | None] | map[MarkRow | None], styler: Styler) -> list[MarkRow]:
     """Artifacts as they come, their protocols as in the legend."""
-    rows = [row for row in made if row]
+    rows = [row for row in candidates if row]
     artifacts = list(dict.fromkeys(row.artifact for row in rows))
     return sorted(rows, key=lambda row: (artifacts.index(row.artifact), styler(row.protocol, row.artifact).hue))
 

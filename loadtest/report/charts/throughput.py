@@ -94,15 +94,15 @@ def _picture(frame: Frame, server: str, endpoints: Sequence[EndpointReport]) -> 
         axis_below(frame.across, TOP, BOTTOM, "answers per second"),
         axis_left(frame.up, LEFT, RIGHT, f"{frame.measure} latency, ms"),
     )
-    own = [endpoint for endpoint in endpoints if frame.curves[endpoint.name]]
+    drawn = [endpoint for endpoint in endpoints if frame.curves[endpoint.name]]
     ghosts = [
         polyline([frame.at(place) for place in frame.curves[other.name]], "ghost")
         for other in frame.report.endpoints
         if other.server != server
     ]
-    ends = [(frame.at(frame.curves[endpoint.name][-1]), endpoint) for endpoint in own]
+    ends = [(frame.at(frame.curves[endpoint.name][-1]), endpoint) for endpoint in drawn]
     label = f"{server}: answers per second against {frame.measure} latency; the figures are in the table of raw data"
-    lines = [_line(frame, endpoint) for endpoint in own]
+    lines = [_line(frame, endpoint) for endpoint in drawn]
     return picture(HEIGHT, label, axes, _reference(frame, endpoints), ghosts, lines, end_labels(ends, frame.styler))
 
 
@@ -158,8 +158,8 @@ def _reference(frame: Frame, endpoints: Sequence[EndpointReport]) -> list[Html]:
     for client in clients:
         hue = frame.styler(client.protocol, endpoints[0].artifact).hue
         x = frame.across(client.ceiling_rps)
-        told = element("title", f"ceiling of the {client.protocol} load: {significant(client.ceiling_rps)} requests/s")
-        parts.append(element("g", told, line(x, TOP, x, BOTTOM, "ceiling"), class_=f"hue-{hue}"))
+        title = element("title", f"ceiling of the {client.protocol} load: {significant(client.ceiling_rps)} requests/s")
+        parts.append(element("g", title, line(x, TOP, x, BOTTOM, "ceiling"), class_=f"hue-{hue}"))
     if clients:
         x = max(frame.across(client.ceiling_rps) for client in clients)
         parts.append(text(x, TOP - 5, "ceilings of the load generator", "reference", "end"))

@@ -13,6 +13,7 @@ from loadtest.report.format import figure, interval, size
 from loadtest.report.html_table import facet_attributes
 from loadtest.report.markup import Html, element
 from loadtest.report.names import Names
+from loadtest.report.rankings import tells_apart
 from loadtest.report.text import MEASURES, plain_reason
 
 WIDE = 40.0
@@ -25,11 +26,11 @@ def tiers_picture(report: Report, ranking: Ranking, caption: str) -> Html:
     scale = _scale(ranking)
     head = element(
         "tr",
-        element("th", "Tier" if ranking.inferred else "Place", scope="col", class_="rank", data_column=0),
+        element("th", "Tier" if tells_apart(ranking) else "Place", scope="col", class_="rank", data_column=0),
         element("th", "Endpoint", scope="col", data_column=1),
         element("th", _axis(ranking.figure, scale), scope="col", class_="range", aria_label="interval, drawn"),
         element("th", MEASURES[ranking.figure].column, scope="col", class_="number", data_column=3),
-        element("th", "95 % interval" if ranking.inferred else None, scope="col", class_="bounds", data_column=4),
+        element("th", "95 % interval" if tells_apart(ranking) else None, scope="col", class_="bounds", data_column=4),
     )
     bodies = [
         element(

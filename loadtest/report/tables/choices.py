@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from loadtest.analysis.schema import Overhead, Ranked, Ranking, Report
+from loadtest.analysis.schema import Overhead, Ranking, Report
 from loadtest.report.format import figure, interval, plural, significant
 from loadtest.report.names import Names, capped_groups
+from loadtest.report.rankings import EXACT, caption_of, first_tier, price, tells_apart
 from loadtest.report.text import JUST_AS_GOOD, MEASURES, OVERHEAD, plain_reason
 from loadtest.table import Cell, Column, Row, Table, row
 
@@ -23,21 +24,6 @@ def choices_table(report: Report) -> Table | None:
     return Table("choices", "The best for each wish", CHOICES, tuple(rows), note=JUST_AS_GOOD) if rows else None
 
 
-def caption_of(report: Report, ranking: Ranking) -> str:
-    """What a ranking's figure is, with the load or the price that it was taken at."""
-    rate = report.design.open_load
-    return MEASURES[ranking.figure].caption.format(
-        users=plural(report.design.users, "user"),
-        rate=f"{significant(rate.rate_rps)} requests/s" if rate else "requests on a schedule",
-        price=price(report),
-    )
-
-
-def price(report: Report) -> str:
-    """The stated price of a vCPU-hour."""
-    return "an unstated price" if report.price_per_vcpu_hour is None else f"{report.price_per_vcpu_hour:g}"
-
-
 def _choice(report: Report, ranking: Ranking) -> Row:
     names = Names(report.endpoints)
     first = first_tier(ranking)
@@ -49,17 +35,14 @@ def _choice(report: Report, ranking: Ranking) -> Row:
         Cell(MEASURES[ranking.figure].wish, detail=_condition(report, ranking)),
         label,
         Cell(figure(ranking.figure, best.figure.value), detail=interval(best.figure)),
-        capped_groups(rest, most=1) if rest else "none",
+        _just_as_good(ranking, rest),
     )
 
 
-def first_tier(ranking: Ranking) -> list[Ranked]:
-    """The best endpoint and all that are no worse: not told apart from it, or the same where nothing is inferred."""
-    best = ranking.ranked[0]
-    if ranking.inferred:
-        return [row for row in ranking.ranked if row.tier == best.tier]
-    printed = figure(ranking.figure, best.figure.value)
-    return [row for row in ranking.ranked if figure(ranking.figure, row.figure.value) == printed]
+def _just_as_good(ranking: Ranking, rest: dict[str, list[str]]) -> str:
+    if not tells_apart(ranking) and ranking.figure not in EXACT:
+        return "not known"
+    return capped_groups(rest, most=1) if rest else "none"
 
 
 def _condition(report: Report, ranking: Ranking) -> str:

@@ -96,7 +96,7 @@ def _modes(modes: TrainingModes) -> Table:
         )
         for mode in modes.modes
     )
-    return Table("modes", "Training in every execution mode; reference is the loop that articles show", columns, rows)
+    return Table("modes", "Training in every execution mode; reference is the loop that tutorials show", columns, rows)
 
 
 def _estimate(estimate: Estimate | None) -> Cell:

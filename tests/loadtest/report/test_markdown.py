@@ -73,3 +73,10 @@ def test_terminal_says_what_to_choose(screen):
 def test_terminal_without_rankings_says_only_what_it_knows(few):
     assert "tier" not in render_text(few)
     assert render_text(replace(few, complete=False)).endswith("what was measured until then.")
+
+
+def test_terminal_draws_no_tiers_where_nothing_tells_apart(report):
+    plain = tuple(replace(ranking, inferred=False) for ranking in report.rankings)
+    screen = render_text(replace(report, rankings=plain))
+    assert "tier" not in screen
+    assert re.search(r"^Most answers per second +tflite rest-binary +9,310/s +not known$", screen, re.MULTILINE)

@@ -32,11 +32,12 @@ def test_short_names_are_unique(report, names):
     assert len({names.short(endpoint.name) for endpoint in report.endpoints}) == len(report.endpoints)
 
 
-def test_artifacts_of_one_framework_and_format_keep_their_names(report):
+def test_artifacts_of_one_framework_and_format_keep_what_differs_of_their_names(report):
     first, second, *_ = (e for e in report.endpoints if e.server == "onnxruntime")
-    small = replace(first, name="o/small/rest", artifact="small", framework="", format="onnx", protocol="rest")
-    large = replace(second, name="o/large/rest", artifact="large", framework="", format="onnx", protocol="rest")
-    assert Names((small, large)).short("o/small/rest") == "small"
+    small = replace(first, name="o/res-net-s/rest", artifact="res-net-s", framework="", format="onnx", protocol="rest")
+    large = replace(second, name="o/res-net-l/rest", artifact="res-net-l", framework="", format="onnx", protocol="rest")
+    assert Names((small, large)).short("o/res-net-s/rest") == "s"
+    assert Names((small, replace(large, artifact="net"))).short("o/res-net-s/rest") == "res-net-s"
 
 
 def test_formats_of_one_framework_are_told_apart_by_format(report):
