@@ -23,7 +23,6 @@ DRAWERS = r"utils?|helpers?|common|misc|managers?|wrappers?|backends?"
 IMAGES = r"crowds?|wires?|visits?|turns|suffers?"
 BANNED = re.compile(rf"(^|_)({DRAWERS}|{IMAGES})($|_)")
 NOT_RENAMED_YET = {  # an entry goes with its rename; none is left in a release
-    "loadtest/bench/fast_http_loop.py",
     "tests/loadtest/generator/test_generator.py",
 }
 HEAVY = ("tensorflow", "torch", "onnxruntime", "ai_edge_litert", "locust", "gevent", "grpc")

@@ -83,7 +83,7 @@ def _plain(port: int, users: int, seconds: float) -> tuple[float, float]:
     argv = [
         sys.executable,
         "-m",
-        "loadtest.bench.fast_http_loop",
+        "loadtest.generator.fast_http_user",
         str(port),
         str(users),
         str(seconds),

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from contract import StageError
 from loadtest.bench.system import System, prepare_requests
 from loadtest.bench.venvs import prepare
@@ -24,7 +22,6 @@ from loadtest.client.prepared import PreparedRequests
 from loadtest.client.requests import BrokenAnswerError
 from loadtest.generator.resources import between, usage
 from loadtest.plan import EndpointPlan, Run
-from loadtest.raw_times import RIGHT, read_raw
 from loadtest.runs.generator_process import run_generator
 from loadtest.runs.independent_clients import is_installed, run_wrk
 from loadtest.scenarios import Closed
@@ -175,20 +172,19 @@ def _plan(point: Point, started: StartedSystem, seconds: float, folder: Path) ->
 def _own_figures(plan: EndpointPlan) -> Figures:
     path = Path(plan.runs[0].path)
     result = json.loads(path.with_name(path.name + ".json").read_bytes())
-    if "preflight_error" in result:
+    if result.get("preflight_error"):
         raise StageError(f"{plan.endpoint.name}: {result['preflight_error']}")
-    table = read_raw(path.with_name(path.name + ".npz"))
-    latency_ms = ((table["done_us"] - table["intended_us"]) / 1e3)[table["outcome"] == RIGHT]
-    p50_ms, p99_ms = np.quantile(latency_ms, [0.5, 0.99]) if latency_ms.size else (float("nan"),) * 2
+    latency_ms = result["latency_ms"]
+    answers = result["requests"] - result["failures"] - result["wrong_answers"]
     return {
-        "requests": latency_ms.size,
+        "requests": answers,
         "failures": result["failures"],
         "wrong_answers": result["wrong_answers"],
         "requests_per_s": result["throughput_rps"],
-        "p50_ms": float(p50_ms),
-        "p99_ms": float(p99_ms),
+        "p50_ms": latency_ms["p50"],
+        "p99_ms": latency_ms["p99"],
         "generator_share": result["client"]["cpu_share"],
-        **_server_figures(result["server"], latency_ms.size),
+        **_server_figures(result["server"], answers),
     }
 
 

@@ -2,7 +2,8 @@
 
 (a) A/A: one endpoint under two names; at most 1 of 20 comparisons may see a difference. (b) A planted slowdown of 10 %
 and 25 % must be found in 9 and 10 of 10 comparisons. (c) MLPerf LoadGen drives the same endpoint, SingleStream and
-Server, and must agree within 10 % at p50 and 15 % at p99. (d) `wrk` must agree within 15 % on closed-loop throughput.
+Server, and must agree within 10 % at p50 and 15 % at p99. (d) wrk (REST) and
+h2load (gRPC) take 80 turns with ours and must agree within 15 % on closed-loop throughput.
 
 Reads the model repository; writes `artifacts/results/crosscheck/` and `docs/benchmarks/crosscheck.{json,md}`.
 """
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from contract import RESULTS, ROOT, shown, to_json, write_whole
+from loadtest.crosscheck.independent import against_independent_clients
+from loadtest.crosscheck.loadgen_check import against_loadgen
 from loadtest.crosscheck.page import TITLES, render
-from loadtest.crosscheck.peers import against_loadgen, against_wrk
 from loadtest.crosscheck.self_check import against_itself, planted_slowdowns
 from loadtest.runs.environment import environment, pinning
 
@@ -28,32 +30,32 @@ CHECKS = {
     "aa": against_itself,
     "slowdown": planted_slowdowns,
     "loadgen": against_loadgen,
-    "wrk": against_wrk,
+    "clients": against_independent_clients,
 }
 
 
 def main(words: Sequence[str]) -> int:
     """Make the checks, write what they found; 1 where one failed."""
     parser = argparse.ArgumentParser(prog="python -m loadtest crosscheck", description=(__doc__ or "").splitlines()[0])
-    checks = "all by default; the others keep what was found before"
-    parser.add_argument("--checks", nargs="*", choices=tuple(CHECKS), default=tuple(CHECKS), help=checks)
+    kept = "all by default; the others keep what was found before"
+    parser.add_argument("--checks", nargs="*", choices=tuple(CHECKS), default=tuple(CHECKS), help=kept)
     parser.add_argument("--output", type=Path, default=PUBLISHED)
     parser.add_argument("--comparisons", type=int, default=20, help="of (a); (b) makes half as many for each slowdown")
     parser.add_argument("--endpoint", default="onnxruntime/pytorch-onnx/rest-binary", help="of (a), (c) and (d)")
-    given = parser.parse_args(words)
-    found: dict[str, Any] = json.loads(given.output.read_bytes())["checks"] if given.output.is_file() else {}
+    options = parser.parse_args(words)
+    checks: dict[str, Any] = json.loads(options.output.read_bytes())["checks"] if options.output.is_file() else {}
     about = environment(*pinning())
-    for key in given.checks:
+    for key in options.checks:
         made = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "git_commit": about["git_commit"]}
-        found[key] = CHECKS[key](FOLDER / key, given.endpoint, given.comparisons) | made
-        print(f"{TITLES[key]}: {found[key]['outcome']}: {found[key]['text']}", flush=True)
+        checks[key] = CHECKS[key](FOLDER / key, options.endpoint, options.comparisons) | made
+        print(f"{TITLES[key]}: {checks[key]['outcome']}: {checks[key]['text']}", flush=True)
     fields = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(("python -m loadtest crosscheck", *words)),
         "environment": about,
-        "checks": {key: found[key] for key in CHECKS if key in found},
+        "checks": {key: checks[key] for key in CHECKS if key in checks},
     }
-    write_whole(given.output, to_json(fields).encode())
-    write_whole(given.output.with_suffix(".md"), render(fields).encode())
-    print(f"results: {shown(given.output)} and .md")
-    return 0 if all(one["outcome"] in {"pass", "not made"} for one in found.values()) else 1
+    write_whole(options.output, to_json(fields).encode())
+    write_whole(options.output.with_suffix(".md"), render(fields).encode())
+    print(f"results: {shown(options.output)} and .md")
+    return 0 if all(check["outcome"] in {"pass", "not made"} for check in checks.values()) else 1

@@ -129,7 +129,7 @@ def _import_loadgen() -> Any:
     try:
         import mlperf_loadgen
     except ImportError:
-        raise StageError("mlcommons-loadgen is not installed: run `pip install '.[crosscheck]'`") from None
+        raise StageError("mlcommons-loadgen is not installed: `make crosscheck` installs it") from None
     return mlperf_loadgen
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 
-def render(found: Mapping[str, Any]) -> str:
+def render(result: Mapping[str, Any]) -> str:
     """The page for what `make crosscheck` found."""
-    machine, checks = found["environment"]["machine"], found["checks"]
+    machine, checks = result["environment"]["machine"], result["checks"]
     parts = [
         "# Is the instrument right?",
-        f"Measured on {found['date'][:10]}, last with `{found['command']}`, on "
+        f"Measured on {result['date'][:10]}, last with `{result['command']}`, on "
         f"{machine['cores']} cores of {machine['cpu']}, {machine['kernel']}, Python {machine['python']}. The figures "
         "are in [crosscheck.json](crosscheck.json); `make crosscheck` makes them again and writes this page.",
         _summary(checks),
@@ -35,16 +36,16 @@ def _aa(check: Mapping[str, Any]) -> str:
         f"{check['comparisons']} comparisons of `{check['endpoint']}` with itself, {check['rounds']} rounds each in "
         "random order, the server started anew for every comparison; judged by throughput with 32 users and by the "
         f"median latency of one user. {check['false_differences']} saw a difference; at most one in twenty may. The "
-        f"intervals reach at most {widths[-1]:.1%} from no difference, half of them at most {_median(widths):.1%}."
+        f"intervals reach at most {widths[-1]:.1%} from no difference, half of them at most {median(widths):.1%}."
     )
 
 
 def _slowdown(check: Mapping[str, Any]) -> str:
     lines = ["| planted | found | needed | intervals of the ratio lie in |", "|---|---:|---:|---|"]
-    for name, one in check["slowdowns"].items():
+    for name, slowdown in check["slowdowns"].items():
         needed = "all" if name == "+25%" else "9 of 10"
-        span = f"{one['ratio_low']:.2f} to {one['ratio_high']:.2f}"
-        lines.append(f"| {name} | {one['found']} of {one['comparisons']} | {needed} | {span} |")
+        span = f"{slowdown['ratio_low']:.2f} to {slowdown['ratio_high']:.2f}"
+        lines.append(f"| {name} | {slowdown['found']} of {slowdown['comparisons']} | {needed} | {span} |")
     return (
         "## (b) A planted slowdown\n\n"
         f"Two null servers that keep the processor busy for {check['service_ms']:g} ms on every request, one of "
@@ -60,7 +61,7 @@ def _loadgen(check: Mapping[str, Any]) -> str:
     for name, tools in check["figures"].items():
         cells = [name]
         for key in ("p50", "p99"):
-            ours, theirs = (_median([run[f"{key}_ms"] for run in tools[tool]]) for tool in ("ours", "loadgen"))
+            ours, theirs = (median([run[f"{key}_ms"] for run in tools[tool]]) for tool in ("ours", "loadgen"))
             cells += [f"{ours:.3f}", f"{theirs:.3f}", f"{check['off'][name][key]:+.1%}"]
         lines.append("| " + " | ".join(cells) + " |")
     return (
@@ -73,24 +74,38 @@ def _loadgen(check: Mapping[str, Any]) -> str:
     )
 
 
-def _wrk(check: Mapping[str, Any]) -> str:
-    lines = ["| connections | ours, requests/s | wrk | off |", "|---:|---:|---:|---:|"]
-    for users, one in check["users"].items():
-        ours, theirs = _median(one["ours_rps"]), _median(one["wrk_rps"])
-        lines.append(f"| {users} | {ours:,.0f} | {theirs:,.0f} | {one['off']:+.1%} |")
+def _clients(check: Mapping[str, Any]) -> str:
+    lines = [
+        "| endpoint | client | answers/s ours | theirs | ours is off by | p50 ours, ms | theirs | ours is off by |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, side in check["endpoints"].items():
+        cells = [name, side["client"]]
+        for figure, form in (("requests_per_s", ",.0f"), ("p50_ms", ".3f")):
+            tools = ("ours", side["client"])
+            ours, theirs = (median(row[figure] for row in side["measurements"][tool]) for tool in tools)
+            off = side["differences"][figure]
+            cells += [
+                f"{ours:{form}}",
+                f"{theirs:{form}}",
+                f"{off['mean']:+.1%} ({off['low']:+.1%} to {off['high']:+.1%})",
+            ]
+        lines.append(f"| {' | '.join(cells)} |")
     return (
-        "## (d) wrk\n\n"
-        f"Closed loops on `{check['endpoint']}`, turn by turn; allowed are 15 %. With few "
-        "connections the server waits for its clients, so that the work "
-        "between an answer and the next request is part of the loop; wrk's is a few microseconds of C and looks into "
-        "no answer, ours checks every one.\n\n" + "\n".join(lines)
+        "## (d) Clients that we didn't write\n\n"
+        f"wrk over REST and h2load over gRPC, {check['connections']} connections in a closed loop, {check['repeats']} "
+        f"turns of {check['seconds']:g} s each, in turn with ours at the same endpoint and with the same requests. "
+        "Medians; the differences are of neighbouring turns, with 95 % intervals; allowed are "
+        f"{check['bound']:.0%} on answers per second. The other clients are C and look into no answer; ours checks "
+        "every one, and the work between an answer and the next request is part of a closed loop.\n\n"
+        + "\n".join(lines)
     )
 
 
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2]
-
-
-TITLES = {"aa": "(a) A/A", "slowdown": "(b) planted slowdown", "loadgen": "(c) MLPerf LoadGen", "wrk": "(d) wrk"}
-_SECTIONS = {"aa": _aa, "slowdown": _slowdown, "loadgen": _loadgen, "wrk": _wrk}
+TITLES = {
+    "aa": "(a) A/A",
+    "slowdown": "(b) planted slowdown",
+    "loadgen": "(c) MLPerf LoadGen",
+    "clients": "(d) wrk, h2load",
+}
+_SECTIONS = {"aa": _aa, "slowdown": _slowdown, "loadgen": _loadgen, "clients": _clients}

@@ -1,6 +1,6 @@
 """A plain Locust `FastHttpUser` loop, what others would write: the baseline of `client_speed`.
 
-python -m loadtest.bench.fast_http_loop PORT USERS SECONDS PATH BODY_BYTES
+python -m loadtest.generator.fast_http_user PORT USERS SECONDS PATH BODY_BYTES
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Checks (c) and (d) of the instrument: MLPerf LoadGen and wrk measure the same endpoint at the same load."""
+"""Check (c): MLPerf LoadGen measures the same endpoint under the same load, with its own clock and percentiles."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Callable, Collection
@@ -15,23 +14,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from contract import MODEL_REPOSITORY, StageError
+from contract import StageError
 from loadtest.plan import EndpointPlan, Run
 from loadtest.runs.environment import pinning
 from loadtest.runs.generator_process import run_generator, run_to_end
 from loadtest.runs.managed_servers import RunningServer, find_managed_server, running
 from loadtest.scenarios import Closed, Open, Scenario
-from serving.repository import read_artifacts, read_samples
-from serving.server import Endpoint, find_server
+from serving.server import Endpoint
 
 REPEATS = 24
 """A p99 of one turn is off by a quarter, now up, now down; the median of so many is not."""
 SECONDS = 1.5
 RATE_RPS = 500.0
 BOUNDS = {"p50": 0.10, "p99": 0.15}
-WRK_BOUND = 0.15
-WRK_USERS = (8, 32)
-WRK_REPEATS, WRK_SECONDS = 8, 2.0
 
 
 def against_loadgen(folder: Path, endpoint: str, _comparisons: int) -> dict[str, Any]:
@@ -59,29 +54,6 @@ def against_loadgen(folder: Path, endpoint: str, _comparisons: int) -> dict[str,
     return {"outcome": "pass" if good else "fail", "text": text, **fields, "off": compared, "figures": figures}
 
 
-def against_wrk(folder: Path, endpoint: str, _comparisons: int) -> dict[str, Any]:
-    """`wrk` against our closed loop with as many connections, turn by turn."""
-    if shutil.which("wrk") is None:
-        return {"outcome": "not made", "text": "wrk is not installed"}
-    server_cpus, client_cpus = pinning()
-    host = find_managed_server(endpoint.split("/", maxsplit=1)[0], [endpoint])
-    users: dict[str, dict[str, Any]] = {str(count): {"ours_rps": [], "wrk_rps": []} for count in WRK_USERS}
-    with running(host, folder, server_cpus) as hosted:
-        place = hosted.endpoints[endpoint]
-        script = _wrk_script(folder, place)
-        for number in tqdm(range(WRK_REPEATS), desc="wrk", file=sys.stderr):
-            for count in WRK_USERS:
-                figures, scenario = users[str(count)], Closed(count, WRK_SECONDS)
-                figures["ours_rps"].append(_ours(folder, hosted, place, scenario, number, client_cpus)["rps"])
-                figures["wrk_rps"].append(_wrk(folder, place, script, count, client_cpus))
-    for figures in users.values():
-        figures["off"] = _paired(figures["ours_rps"], figures["wrk_rps"])
-    good = all(abs(figures["off"]) <= WRK_BOUND for figures in users.values())
-    told = ", ".join(f"{figures['off']:+.1%} with {count} connections" for count, figures in users.items())
-    fields = {"endpoint": endpoint, "bound": WRK_BOUND, "users": users}
-    return {"outcome": "pass" if good else "fail", "text": f"ours/wrk on requests per second: {told}", **fields}
-
-
 def _ours(
     folder: Path, hosted: RunningServer, place: Endpoint, scenario: Scenario, number: int, cpus: Collection[int] | None
 ) -> dict[str, float]:
@@ -103,44 +75,19 @@ def _loadgen(folder: Path, place: Endpoint, scenario: str, cpus: Collection[int]
     folder.mkdir(parents=True)
     argv = [sys.executable, "-m", "loadtest.crosscheck.loadgen", json.dumps(asdict(place)), "--scenario", scenario]
     argv += ["--rate", str(RATE_RPS), "--seconds", str(SECONDS), "--folder", str(folder)]
-    found: dict[str, float] = json.loads(run_to_end(argv, folder / "log", cpus, 60.0).splitlines()[-1])
-    return found
+    figures: dict[str, float] = json.loads(run_to_end(argv, folder / "log", cpus, 60.0).splitlines()[-1])
+    return figures
 
 
 def _agreement(tools: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     """How far ours is from theirs, as a share."""
-    found = {}
+    shares = {}
     for key in BOUNDS:
-        ours, theirs = ([one[f"{key}_ms"] for one in tools[tool]] for tool in ("ours", "loadgen"))
-        found[key] = _paired(ours, theirs)
-    return found
+        ours, theirs = ([turn[f"{key}_ms"] for turn in tools[tool]] for tool in ("ours", "loadgen"))
+        shares[key] = _paired(ours, theirs)
+    return shares
 
 
 def _paired(ours: list[float], theirs: list[float]) -> float:
     """The median ratio of neighbouring turns, less one: a machine whose speed drifts drifts under both."""
     return float(np.median(np.divide(ours, theirs)) - 1)
-
-
-def _wrk_script(folder: Path, place: Endpoint) -> Path:
-    """A Lua script that posts the first sample, and the file with its body."""
-    server = find_server(place.server)
-    manifest = read_artifacts(MODEL_REPOSITORY)[place.artifact]
-    call = server.encode(place.protocol, place.artifact, manifest, read_samples().take([0]))
-    folder.mkdir(parents=True, exist_ok=True)
-    body, script = folder / "body.bin", folder / "post.lua"
-    body.write_bytes(call.body)
-    headers = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in call.headers.items())
-    script.write_text(
-        f'wrk.method = "POST"\nwrk.path = "{call.path}"\n{headers}'
-        f'local file = io.open("{body}", "rb")\nwrk.body = file:read("*a")\nfile:close()\n'
-    )
-    return script
-
-
-def _wrk(folder: Path, place: Endpoint, script: Path, users: int, cpus: Collection[int] | None) -> float:
-    argv = ["wrk", "-t1", f"-c{users}", f"-d{WRK_SECONDS:.0f}s", "-s", str(script), f"http://{place.address}"]
-    said = run_to_end(argv, folder / "wrk.log", cpus, WRK_SECONDS + 30)
-    rate = re.search(r"Requests/sec:\s*([\d.]+)", said)
-    if rate is None or "Non-2xx" in said or "Socket errors" in said:
-        raise StageError(f"wrk did not get an answer to every request:\n{said}")
-    return float(rate.group(1))
