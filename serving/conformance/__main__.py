@@ -32,10 +32,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m serving conformance", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument("--url", help="the server: http://host:port, or host:port for gRPC")
-    asked.add_argument("--running", action="store_true", help="every endpoint that `python -m serving up` started")
-    asked.add_argument("--start", nargs="*", metavar="SERVER", help="start these servers, or all, one after the other")
+    servers = parser.add_mutually_exclusive_group(required=True)
+    servers.add_argument("--url", help="the server: http://host:port, or host:port for gRPC")
+    servers.add_argument("--running", action="store_true", help="every endpoint that `python -m serving up` started")
+    servers.add_argument(
+        "--start", nargs="*", metavar="SERVER", help="start these servers, or all, one after the other"
+    )
     parser.add_argument("--api", choices=APIS, help="the protocol to hold the server to; needed with --url")
     parser.add_argument("--artifact", help="the model to use; needed with --url")
     parser.add_argument(
@@ -44,48 +46,48 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--repository", type=Path, help="model repository with the manifest and samples of the model")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts into this file")
     parser.add_argument("--failures", action="store_true", help="print only cases that failed")
-    given = parser.parse_args(argv)
-    if given.url and not (given.api and given.artifact):
+    options = parser.parse_args(argv)
+    if options.url and not (options.api and options.artifact):
         parser.error("--url needs --api and --artifact")
-    return given
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the cases and print the matrix; see the module for the exit status."""
-    given = parse(argv)
+    options = parse(argv)
     try:
-        verdicts = _verdicts(given)
+        verdicts = _verdicts(options)
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(matrix(verdicts, failures_only=given.failures))
+    print(matrix(verdicts, failures_only=options.failures))
     print()
     print(summary(verdicts))
-    target = given.json or (None if given.url else CONFORMANCE)
+    target = options.json or (None if options.url else CONFORMANCE)
     if target:
         write_whole(target, to_json([verdict.to_json() for verdict in verdicts]).encode())
         print(f"\nverdicts: {shown(target)}")
     return 1 if any(verdict.count("MUST", "fail") for verdict in verdicts) else 0
 
 
-def _verdicts(given: argparse.Namespace) -> list[Verdict]:
-    if given.url:
-        return [_of_url(given)]
-    if given.start is not None:
-        return examine_started(given.start)
+def _verdicts(options: argparse.Namespace) -> list[Verdict]:
+    if options.url:
+        return [_of_url(options)]
+    if options.start is not None:
+        return examine_started(options.start)
     from serving.process.supervisor import read_running
 
-    return examine(read_running(), given.repository)
+    return examine(read_running(), options.repository)
 
 
-def _of_url(given: argparse.Namespace) -> Verdict:
-    parts = urlsplit(given.url if "//" in given.url else f"//{given.url}")
+def _of_url(options: argparse.Namespace) -> Verdict:
+    parts = urlsplit(options.url if "//" in options.url else f"//{options.url}")
     if not parts.hostname or not parts.port:
-        raise StageError(f"--url {given.url!r} has no host and port: write it as http://127.0.0.1:8000")
+        raise StageError(f"--url {options.url!r} has no host and port: write it as http://127.0.0.1:8000")
     address = f"{parts.hostname}:{parts.port}"
-    rpc = address if given.api == "oip-grpc" else given.grpc
-    subject = find_subject(given.api, address, rpc, given.artifact, given.repository)
-    return run(given.api, subject, f"{address}/{given.artifact}")
+    rpc = address if options.api == "oip-grpc" else options.grpc
+    subject = find_subject(options.api, address, rpc, options.artifact, options.repository)
+    return run(options.api, subject, f"{address}/{options.artifact}")
 
 
 if __name__ == "__main__":

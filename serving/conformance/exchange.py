@@ -31,8 +31,8 @@ class Reply:
     def error(self) -> str:
         """The text under the key `error`, or nothing."""
         document = self.document
-        found = document.get("error") if isinstance(document, dict) else None
-        return found if isinstance(found, str) else ""
+        message = document.get("error") if isinstance(document, dict) else None
+        return message if isinstance(message, str) else ""
 
     def __str__(self) -> str:
         return f"{self.status} {self.body[:400].decode(errors='replace')}"

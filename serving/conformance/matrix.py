@@ -41,19 +41,21 @@ def _of_api(api: str, verdicts: Sequence[Verdict], failures_only: bool) -> list[
     if not cases:
         return [*lines, "no case failed"]
     rows = [("level", *letters, "case")]
-    rows += [(c.level, *(SIGNS[_in(found, name)] for found in by_name), brief(name, 110)) for name, c in cases.items()]
+    rows += [
+        (c.level, *(SIGNS[_in(results, name)] for results in by_name), brief(name, 110)) for name, c in cases.items()
+    ]
     lines += _aligned(rows)
-    for letter, found in zip(letters, by_name, strict=True):
-        told = [case for case in found.values() if case.name in cases and case.outcome in ("fail", "observed")]
-        lines += [_told(letter, case) for case in told if case.outcome == "fail" or not failures_only]
+    for letter, results in zip(letters, by_name, strict=True):
+        shown = [case for case in results.values() if case.name in cases and case.outcome in ("fail", "observed")]
+        lines += [_line(letter, case) for case in shown if case.outcome == "fail" or not failures_only]
     return lines
 
 
-def _in(found: dict[str, Result], name: str) -> str:
-    return found[name].outcome if name in found else "not applicable"
+def _in(results: dict[str, Result], name: str) -> str:
+    return results[name].outcome if name in results else "not applicable"
 
 
-def _told(letter: str, case: Result) -> str:
+def _line(letter: str, case: Result) -> str:
     source = f" [{case.source}]" if case.outcome == "fail" else ""
     return f"  {letter} {SIGNS[case.outcome]:4} {case.level}: {case.name}: {case.observed}{source}"
 

@@ -61,12 +61,12 @@ def outputs_in(reply: Reply) -> dict[str, np.ndarray]:
     expect(reply.status == 200, reply)
     document = reply.document
     expect(isinstance(document, dict) and isinstance(document.get("outputs"), list), reply)
-    found = {}
+    outputs = {}
     for output in document["outputs"]:
         missing = {"name", "shape", "datatype", "data"} - output.keys()
         expect(not missing, f"an output has no {', '.join(sorted(missing))}: {sorted(output)}")
-        found[output["name"]] = _array(output["datatype"], output["shape"], output["data"])
-    return found
+        outputs[output["name"]] = _array(output["datatype"], output["shape"], output["data"])
+    return outputs
 
 
 def _array(datatype: str, shape: list[int], data: Any) -> np.ndarray:
@@ -101,17 +101,17 @@ def binary_outputs_in(reply: Reply) -> dict[str, np.ndarray]:
     length = reply.headers.get(LENGTH.lower(), "")
     expect(length.isdigit(), f"no header {LENGTH} in the answer, only {sorted(reply.headers)}")
     document, tail = json.loads(reply.body[: int(length)]), reply.body[int(length) :]
-    found = {}
+    outputs = {}
     for output in document["outputs"]:
         size = (output.get("parameters") or {}).get("binary_data_size")
         expect((size is None) != ("data" not in output), f"output {output['name']} has {sorted(output)}")
         if size is None:
-            found[output["name"]] = _array(output["datatype"], output["shape"], output["data"])
+            outputs[output["name"]] = _array(output["datatype"], output["shape"], output["data"])
             continue
-        found[output["name"]] = from_raw(tail[:size], output["datatype"], output["shape"])
+        outputs[output["name"]] = from_raw(tail[:size], output["datatype"], output["shape"])
         tail = tail[size:]
     expect(not tail, f"{len(tail)} bytes are left after the last tensor")
-    return found
+    return outputs
 
 
 def raw_bytes(array: np.ndarray, datatype: str) -> bytes:
@@ -155,28 +155,28 @@ def grpc_outputs_in(called: Called) -> dict[str, np.ndarray]:
     answer = grpc_answer(called)
     raw = list(answer.raw_output_contents)
     expect(not raw or len(raw) == len(answer.outputs), f"{len(raw)} raw contents for {len(answer.outputs)} outputs")
-    found = {}
+    outputs = {}
     for place, output in enumerate(answer.outputs):
         if raw:
-            found[output.name] = from_raw(raw[place], output.datatype, output.shape)
+            outputs[output.name] = from_raw(raw[place], output.datatype, output.shape)
         else:
             values = getattr(output.contents, CONTENTS[output.datatype])
-            found[output.name] = _array(output.datatype, list(output.shape), list(values))
-    return found
+            outputs[output.name] = _array(output.datatype, list(output.shape), list(values))
+    return outputs
 
 
-def close(one: np.ndarray, other: np.ndarray) -> bool:
+def close(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether two answers agree as far as another order of summation lets them."""
-    return bool(np.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True))
+    return bool(np.allclose(first, second, rtol=1e-4, atol=1e-5, equal_nan=True))
 
 
-def expect_same(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> None:
+def expect_same(outputs: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> None:
     """Raise Violation unless both have the same outputs with the same values."""
-    expect(found.keys() == wanted.keys(), f"outputs {sorted(found)}, expected {sorted(wanted)}")
+    expect(outputs.keys() == wanted.keys(), f"outputs {sorted(outputs)}, expected {sorted(wanted)}")
     for name, array in wanted.items():
-        expect(found[name].shape == array.shape, f"{name} has shape {found[name].shape}, expected {array.shape}")
+        expect(outputs[name].shape == array.shape, f"{name} has shape {outputs[name].shape}, expected {array.shape}")
         if array.dtype.kind in "fc":
-            off = float(np.max(np.abs(found[name] - array), initial=0.0))
-            expect(close(found[name], array), f"{name} differs by {off:.3g}")
+            off = float(np.max(np.abs(outputs[name] - array), initial=0.0))
+            expect(close(outputs[name], array), f"{name} differs by {off:.3g}")
         else:
-            expect(np.array_equal(found[name], array), f"{name} differs")
+            expect(np.array_equal(outputs[name], array), f"{name} differs")

@@ -49,11 +49,11 @@ def _samples(manifest: Manifest, repository: Path) -> tuple[dict[str, np.ndarray
 
 def _zeros(specs: Iterable[TensorSpec]) -> dict[str, np.ndarray]:
     """Two rows of zeros (one where the batch isn't free), every other free dimension 1; BYTES are empty."""
-    found = {}
+    tensors = {}
     for spec in specs:
         shape = tuple((2 if place == 0 else 1) if size == -1 else size for place, size in enumerate(spec.shape))
-        found[spec.name] = np.full(shape, b"", object) if spec.datatype == "BYTES" else np.zeros(shape, spec.dtype)
-    return found
+        tensors[spec.name] = np.full(shape, b"", object) if spec.datatype == "BYTES" else np.zeros(shape, spec.dtype)
+    return tensors
 
 
 def _ask(api: str, address: str, artifact: str) -> tuple[Specs, Specs]:
@@ -80,9 +80,9 @@ def _answered(reply: Reply) -> Any:
 
 
 def _from_oip(reply: Reply) -> tuple[Specs, Specs]:
-    found = _answered(reply)
+    metadata = _answered(reply)
     inputs, outputs = (
-        [_spec(t["name"], t["datatype"], t["shape"]) for t in found[key]] for key in ("inputs", "outputs")
+        [_spec(t["name"], t["datatype"], t["shape"]) for t in metadata[key]] for key in ("inputs", "outputs")
     )
     return tuple(inputs), tuple(outputs)
 
@@ -92,9 +92,9 @@ def _from_oip_grpc(address: str, artifact: str) -> tuple[Specs, Specs]:
     called = call(address, "/inference.GRPCInferenceService/ModelMetadata", request.SerializeToString())
     if called.code != "OK":
         raise StageError(f"no metadata, but {called}: start the server, or mend --url and --artifact")
-    found = message("inference.ModelMetadataResponse").FromString(called.body)
+    metadata = message("inference.ModelMetadataResponse").FromString(called.body)
     inputs, outputs = (
-        [_spec(t.name, t.datatype, t.shape) for t in tensors] for tensors in (found.inputs, found.outputs)
+        [_spec(t.name, t.datatype, t.shape) for t in tensors] for tensors in (metadata.inputs, metadata.outputs)
     )
     return tuple(inputs), tuple(outputs)
 

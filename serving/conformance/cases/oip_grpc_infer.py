@@ -53,26 +53,27 @@ def model_ready(subject: Subject) -> None:
 @CASES.must("Server Metadata")
 def server_metadata(subject: Subject) -> None:
     """ServerMetadata has a name and a version."""
-    found = _ask(subject, "ServerMetadata")
-    expect(bool(found.name) and bool(found.version), f"name {found.name!r}, version {found.version!r}")
+    metadata = _ask(subject, "ServerMetadata")
+    expect(bool(metadata.name) and bool(metadata.version), f"name {metadata.name!r}, version {metadata.version!r}")
 
 
 @CASES.must("Model Metadata")
 def model_metadata(subject: Subject) -> None:
     """ModelMetadata has the model's name, platform and tensors with datatypes of the protocol."""
-    found = _ask(subject, "ModelMetadata", name=subject.artifact)
-    expect(found.name == subject.artifact and bool(found.platform), f"name {found.name!r}, platform {found.platform!r}")
-    expect(bool(found.inputs) and bool(found.outputs), "no inputs or no outputs")
-    for tensor in [*found.inputs, *found.outputs]:
+    metadata = _ask(subject, "ModelMetadata", name=subject.artifact)
+    name, platform = metadata.name, metadata.platform
+    expect(name == subject.artifact and bool(platform), f"name {name!r}, platform {platform!r}")
+    expect(bool(metadata.inputs) and bool(metadata.outputs), "no inputs or no outputs")
+    for tensor in [*metadata.inputs, *metadata.outputs]:
         expect(tensor.datatype in {*DATATYPES, "BF16"} and all(n >= -1 for n in tensor.shape), brief(tensor))
 
 
 @CASES.must("Tensor Data: raw_input_contents")
 def raw_contents(subject: Subject) -> None:
     """Raw contents are answered with every output that the metadata names."""
-    found = grpc_outputs_in(_infer(subject, grpc_request(subject)))
+    outputs = grpc_outputs_in(_infer(subject, grpc_request(subject)))
     wanted = {spec.name for spec in subject.outputs_specs}
-    expect(found.keys() == wanted, f"outputs {sorted(found)}, the metadata has {sorted(wanted)}")
+    expect(outputs.keys() == wanted, f"outputs {sorted(outputs)}, the metadata has {sorted(wanted)}")
 
 
 @CASES.must("Tensor Data: contents")
@@ -87,9 +88,9 @@ def id_comes_back(subject: Subject) -> None:
     """The id of a request comes back, and the model's name."""
     request = grpc_request(subject)
     request.id = "case/42"
-    found = grpc_answer(_infer(subject, request))
-    expect(found.id == "case/42", f"id: {found.id!r}")
-    expect(found.model_name == subject.artifact, f"model_name: {found.model_name!r}")
+    answer = grpc_answer(_infer(subject, request))
+    expect(answer.id == "case/42", f"id: {answer.id!r}")
+    expect(answer.model_name == subject.artifact, f"model_name: {answer.model_name!r}")
 
 
 @CASES.must("ModelInferRequest, outputs")
@@ -97,8 +98,8 @@ def wanted_outputs(subject: Subject) -> None:
     """A request that names one output gets that one alone."""
     request = grpc_request(subject)
     request.outputs.add(name=subject.outputs_specs[-1].name)
-    found = grpc_outputs_in(_infer(subject, request))
-    expect(list(found) == [subject.outputs_specs[-1].name], f"outputs {sorted(found)}")
+    outputs = grpc_outputs_in(_infer(subject, request))
+    expect(list(outputs) == [subject.outputs_specs[-1].name], f"outputs {sorted(outputs)}")
 
 
 @CASES.must("Tensor Data")

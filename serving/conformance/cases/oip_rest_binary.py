@@ -21,8 +21,8 @@ CASES = Cases("oip-rest", "Triton extension_binary_data.md")
 
 
 def _offered(subject: Subject) -> None:
-    found = subject.get("/v2").document
-    offered = found.get("extensions") if isinstance(found, dict) else None
+    metadata = subject.get("/v2").document
+    offered = metadata.get("extensions") if isinstance(metadata, dict) else None
     if "binary_tensor_data" not in (offered or []):
         raise NotApplicable("the server doesn't name the extension binary_tensor_data")
 

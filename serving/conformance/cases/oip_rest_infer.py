@@ -29,9 +29,9 @@ def flat_is_nested(subject: Subject) -> None:
 @CASES.must("Inference Request JSON Object, outputs")
 def all_outputs(subject: Subject) -> None:
     """A request that names no outputs gets all of them."""
-    found = outputs_in(subject.post(infer_path(subject), infer_document(subject)))
+    outputs = outputs_in(subject.post(infer_path(subject), infer_document(subject)))
     wanted = {spec.name for spec in subject.outputs_specs}
-    expect(found.keys() == wanted, f"outputs {sorted(found)}, the metadata has {sorted(wanted)}")
+    expect(outputs.keys() == wanted, f"outputs {sorted(outputs)}, the metadata has {sorted(wanted)}")
 
 
 @CASES.must("Inference Request JSON Object, outputs")
@@ -54,12 +54,12 @@ def model_name(subject: Subject) -> None:
 def outputs_fit_their_metadata(subject: Subject) -> None:
     """Every output has the datatype and the shape that the metadata says, its data filling the shape."""
     reply = subject.post(infer_path(subject), infer_document(subject))
-    found = outputs_in(reply)
+    outputs = outputs_in(reply)
     described = {output["name"]: output for output in reply.document["outputs"]}
     for spec in subject.outputs_specs:
-        expect(spec.name in found, f"no output {spec.name}")
+        expect(spec.name in outputs, f"no output {spec.name}")
         expect(described[spec.name]["datatype"] == spec.datatype, described[spec.name]["datatype"])
-        got = found[spec.name].shape
+        got = outputs[spec.name].shape
         fits = len(got) == len(spec.shape) and all(w in (-1, n) for w, n in zip(spec.shape, got, strict=True))
         expect(fits, f"{spec.name} has shape {list(got)}, the metadata says {list(spec.shape)}")
 
@@ -81,8 +81,8 @@ def right_answer(subject: Subject) -> None:
     """The answer is the one that the model repository expects."""
     if subject.expected is None:
         raise NotApplicable("no expected outputs: give --repository")
-    found = outputs_in(subject.post(infer_path(subject), infer_document(subject, 2)))
-    expect_same(found, subject.expected)
+    outputs = outputs_in(subject.post(infer_path(subject), infer_document(subject, 2)))
+    expect_same(outputs, subject.expected)
 
 
 @CASES.must("Inference Response JSON Object, parameters")

@@ -16,8 +16,8 @@ TRITON = "(as Triton does)"
 def _metadata(subject: Subject) -> dict[str, Any]:
     reply = subject.get(f"/v2/models/{subject.artifact}")
     expect(reply.status == 200 and isinstance(reply.document, dict), reply)
-    found: dict[str, Any] = reply.document
-    return found
+    metadata: dict[str, Any] = reply.document
+    return metadata
 
 
 def _version(subject: Subject) -> str:
@@ -52,27 +52,27 @@ def model_ready(subject: Subject) -> None:
 def server_metadata(subject: Subject) -> None:
     """GET /v2 has name, version and a list of extensions."""
     reply = subject.get("/v2")
-    found = reply.document
-    expect(reply.status == 200 and isinstance(found, dict), reply)
-    missing = [key for key in ("name", "version", "extensions") if key not in found]
-    expect(not missing, f"no {', '.join(missing)} in {brief(found)}")
-    expect(isinstance(found["extensions"], list), f"extensions: {found['extensions']!r}")
+    metadata = reply.document
+    expect(reply.status == 200 and isinstance(metadata, dict), reply)
+    missing = [key for key in ("name", "version", "extensions") if key not in metadata]
+    expect(not missing, f"no {', '.join(missing)} in {brief(metadata)}")
+    expect(isinstance(metadata["extensions"], list), f"extensions: {metadata['extensions']!r}")
 
 
 @CASES.must("Model Metadata Response JSON Object")
 def model_metadata(subject: Subject) -> None:
     """GET /v2/models/{model} has name, platform, inputs and outputs."""
-    found = _metadata(subject)
-    missing = [key for key in ("name", "platform", "inputs", "outputs") if key not in found]
-    expect(not missing, f"no {', '.join(missing)} in {brief(found)}")
-    expect(found["name"] == subject.artifact, f"name: {found['name']!r}")
+    metadata = _metadata(subject)
+    missing = [key for key in ("name", "platform", "inputs", "outputs") if key not in metadata]
+    expect(not missing, f"no {', '.join(missing)} in {brief(metadata)}")
+    expect(metadata["name"] == subject.artifact, f"name: {metadata['name']!r}")
 
 
 @CASES.must("Model Metadata Response JSON Object, metadata_tensor")
 def tensor_metadata(subject: Subject) -> None:
     """Every tensor of the metadata has a name, a datatype of the protocol and a shape with -1 where free."""
-    found = _metadata(subject)
-    for tensor in [*found.get("inputs", [None]), *found.get("outputs", [None])]:
+    metadata = _metadata(subject)
+    for tensor in [*metadata.get("inputs", [None]), *metadata.get("outputs", [None])]:
         expect(isinstance(tensor, dict) and isinstance(tensor.get("name"), str), tensor)
         expect(tensor.get("datatype") in {*DATATYPES, "BF16"}, tensor)
         sizes = tensor.get("shape")
@@ -92,9 +92,9 @@ def versions_are_strings(subject: Subject) -> None:
 def metadata_by_version(subject: Subject) -> None:
     """A version that the metadata lists has metadata and is ready under its own path."""
     path = f"/v2/models/{subject.artifact}/versions/{_version(subject)}"
-    for asked in (path, f"{path}/ready"):
-        reply = subject.get(asked)
-        expect(reply.status == 200, f"{asked}: {reply}")
+    for target in (path, f"{path}/ready"):
+        reply = subject.get(target)
+        expect(reply.status == 200, f"{target}: {reply}")
 
 
 @CASES.should(f"Model Metadata {TRITON}")
@@ -143,8 +143,8 @@ def health_bodies(subject: Subject) -> str:
 @CASES.report("Server Metadata Response JSON Object, extensions")
 def extensions(subject: Subject) -> str:
     """The extensions that the server names."""
-    found = subject.get("/v2").document
-    return brief(found.get("extensions", "none") if isinstance(found, dict) else "none")
+    metadata = subject.get("/v2").document
+    return brief(metadata.get("extensions", "none") if isinstance(metadata, dict) else "none")
 
 
 @CASES.report("not in the document")

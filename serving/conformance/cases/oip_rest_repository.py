@@ -11,8 +11,8 @@ CASES = Cases("oip-rest", "Triton extension_model_repository.md")
 
 
 def _offered(subject: Subject) -> None:
-    found = subject.get("/v2").document
-    offered = found.get("extensions") if isinstance(found, dict) else None
+    metadata = subject.get("/v2").document
+    offered = metadata.get("extensions") if isinstance(metadata, dict) else None
     if "model_repository" not in (offered or []):
         raise NotApplicable("the server doesn't name the extension model_repository")
 
@@ -21,24 +21,24 @@ def _index(subject: Subject, **wanted: Any) -> list[dict[str, Any]]:
     _offered(subject)
     reply = subject.post("/v2/repository/index", wanted)
     expect(reply.status == 200 and isinstance(reply.document, list), reply)
-    found: list[dict[str, Any]] = reply.document
-    return found
+    entries: list[dict[str, Any]] = reply.document
+    return entries
 
 
 @CASES.must("Repository Index Response JSON Object")
 def index(subject: Subject) -> None:
     """POST /v2/repository/index lists the model, and every entry has a name."""
-    found = _index(subject)
-    expect(all(isinstance(entry.get("name"), str) for entry in found), found)
-    expect(subject.artifact in {entry["name"] for entry in found}, [entry["name"] for entry in found])
+    entries = _index(subject)
+    expect(all(isinstance(entry.get("name"), str) for entry in entries), entries)
+    expect(subject.artifact in {entry["name"] for entry in entries}, [entry["name"] for entry in entries])
 
 
 @CASES.must("Repository Index Request JSON Object, ready")
 def ready_index(subject: Subject) -> None:
     """With ready only models that answer are listed, the loaded one among them as READY."""
-    found = _index(subject, ready=True)
-    expect(subject.artifact in {entry["name"] for entry in found}, [entry["name"] for entry in found])
-    expect(all(entry.get("state", "READY") == "READY" for entry in found), [entry.get("state") for entry in found])
+    entries = _index(subject, ready=True)
+    expect(subject.artifact in {entry["name"] for entry in entries}, [entry["name"] for entry in entries])
+    expect(all(entry.get("state", "READY") == "READY" for entry in entries), [entry.get("state") for entry in entries])
 
 
 @CASES.must("Repository Load Response JSON Error Object")

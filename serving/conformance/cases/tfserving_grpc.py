@@ -55,7 +55,7 @@ def _answer(called: Called) -> Any:
 
 
 def _outputs(subject: Subject, called: Called) -> dict[str, np.ndarray]:
-    found = {}
+    arrays = {}
     for spec in subject.outputs_specs:
         outputs = _answer(called).outputs
         expect(spec.name in outputs, f"outputs {sorted(outputs)}")
@@ -63,8 +63,8 @@ def _outputs(subject: Subject, called: Called) -> dict[str, np.ndarray]:
         shape = [dim.size for dim in tensor.tensor_shape.dim]
         values = getattr(tensor, TYPES[spec.datatype][1])
         raw = np.frombuffer(tensor.tensor_content, DATATYPES[spec.datatype]) if tensor.tensor_content else values
-        found[spec.name] = np.asarray(raw, DATATYPES[spec.datatype]).reshape(shape)
-    return found
+        arrays[spec.name] = np.asarray(raw, DATATYPES[spec.datatype]).reshape(shape)
+    return arrays
 
 
 @CASES.must("PredictRequest.inputs")
@@ -101,8 +101,8 @@ def output_filter(subject: Subject) -> None:
     """output_filter leaves the outputs that it names."""
     request = _request(subject)
     request.output_filter.append(subject.outputs_specs[-1].name)
-    found = sorted(_answer(subject.call(PREDICT, request)).outputs)
-    expect(found == [subject.outputs_specs[-1].name], f"outputs {found}")
+    names = sorted(_answer(subject.call(PREDICT, request)).outputs)
+    expect(names == [subject.outputs_specs[-1].name], f"outputs {names}")
 
 
 def _refused(subject: Subject, request: Any, code: str, text: str) -> None:

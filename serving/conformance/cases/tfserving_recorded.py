@@ -89,20 +89,20 @@ def same_text(text: str, wanted: str) -> bool:
 
 def stable_part(text: str) -> str:
     """An error text up to where it becomes a parser's or a kernel's own."""
-    found = [text.index(words) + len(words.rstrip()) for words in OWN_WORDS if words in text]
-    return text[: min(found, default=len(text))]
+    places = [text.index(words) + len(words.rstrip()) for words in OWN_WORDS if words in text]
+    return text[: min(places, default=len(text))]
 
 
-def same_value(one: Any, other: Any) -> bool:
+def same_value(value: Any, other: Any) -> bool:
     """Whether two JSON values are equal: numbers as float32, key order free, NaN equal to itself."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same_value(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same_value, one, other))
-    if isinstance(one, float) and isinstance(other, float | int) and not isinstance(other, bool):
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(same_value(value[key], other[key]) for key in value)
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(same_value, value, other))
+    if isinstance(value, float) and isinstance(other, float | int) and not isinstance(other, bool):
         with np.errstate(over="ignore"):
-            return bool(np.float32(one) == np.float32(other)) or (math.isnan(one) and math.isnan(other))
-    return bool(one == other) and type(one) is type(other)
+            return bool(np.float32(value) == np.float32(other)) or (math.isnan(value) and math.isnan(other))
+    return bool(value == other) and type(value) is type(other)
 
 
 @cache
@@ -151,9 +151,9 @@ def _replay_grpc(exchange: dict[str, Any]) -> Callable[[Subject], str | None]:
             text = stable_part(exchange.get("message") or "")
             expect(called.details.startswith(text), f"{called}; recorded: {exchange.get('message')!r}")
             return
-        found, wanted = response.FromString(called.body), text_format.Parse(exchange["response_text"], response())
-        same = same_value(json_format.MessageToDict(found), json_format.MessageToDict(wanted))
-        expect(same, f"{brief(found)}; recorded: {brief(wanted)}")
+        answer, wanted = response.FromString(called.body), text_format.Parse(exchange["response_text"], response())
+        same = same_value(json_format.MessageToDict(answer), json_format.MessageToDict(wanted))
+        expect(same, f"{brief(answer)}; recorded: {brief(wanted)}")
 
     return check
 

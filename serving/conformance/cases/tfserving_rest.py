@@ -43,12 +43,12 @@ def _row_outputs(subject: Subject, reply: Reply) -> dict[str, np.ndarray]:
 
 def _column_outputs(subject: Subject, reply: Reply) -> dict[str, np.ndarray]:
     expect(reply.status == 200, reply)
-    found: Any = (reply.document or {}).get("outputs")
-    expect(found is not None, reply)
+    outputs: Any = (reply.document or {}).get("outputs")
+    expect(outputs is not None, reply)
     specs = subject.outputs_specs
     if len(specs) == 1:
-        return {specs[0].name: np.asarray(found, specs[0].dtype)}
-    return {spec.name: np.asarray(found[spec.name], spec.dtype) for spec in specs}
+        return {specs[0].name: np.asarray(outputs, specs[0].dtype)}
+    return {spec.name: np.asarray(outputs[spec.name], spec.dtype) for spec in specs}
 
 
 def _refused(reply: Reply, status: int, text: str) -> None:
@@ -59,8 +59,8 @@ def _refused(reply: Reply, status: int, text: str) -> None:
 @CASES.must("Predict API, row format")
 def row_format(subject: Subject) -> None:
     """instances are answered by predictions, one a row."""
-    found = _row_outputs(subject, _predict(subject, {"instances": _rows(subject)}))
-    expect(all(len(array) == 1 for array in found.values()), {name: array.shape for name, array in found.items()})
+    outputs = _row_outputs(subject, _predict(subject, {"instances": _rows(subject)}))
+    expect(all(len(array) == 1 for array in outputs.values()), {name: array.shape for name, array in outputs.items()})
 
 
 @CASES.must("Predict API, column format")
@@ -87,8 +87,8 @@ def bare_column(subject: Subject) -> None:
 def named_rows(subject: Subject) -> None:
     """Rows may be objects with the inputs' names."""
     row = {name: array[0] for name, array in subject.sample().items()}
-    found = _row_outputs(subject, _predict(subject, {"instances": [row]}))
-    expect_same(found, _row_outputs(subject, _predict(subject, {"instances": _rows(subject)})))
+    outputs = _row_outputs(subject, _predict(subject, {"instances": [row]}))
+    expect_same(outputs, _row_outputs(subject, _predict(subject, {"instances": _rows(subject)})))
 
 
 @CASES.must("Predict API: the model's own answer")
@@ -132,9 +132,9 @@ def metadata(subject: Subject) -> None:
     reply = subject.get(_path(subject, "/metadata"))
     expect(reply.status == 200 and isinstance(reply.document, dict), reply)
     expect(reply.document["model_spec"]["name"] == subject.artifact, reply.document["model_spec"])
-    found = reply.document["metadata"]["signature_def"]["signature_def"]["serving_default"]
-    expect(set(found["inputs"]) == {spec.name for spec in subject.inputs_specs}, sorted(found["inputs"]))
-    expect(set(found["outputs"]) == {spec.name for spec in subject.outputs_specs}, sorted(found["outputs"]))
+    signature = reply.document["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    expect(set(signature["inputs"]) == {spec.name for spec in subject.inputs_specs}, sorted(signature["inputs"]))
+    expect(set(signature["outputs"]) == {spec.name for spec in subject.outputs_specs}, sorted(signature["outputs"]))
 
 
 @CASES.must("Encoding: errors")

@@ -23,16 +23,16 @@ def _predict(subject: Subject, path: str = "", count: int = 1) -> Reply:
 
 def _outputs(subject: Subject, reply: Reply) -> dict[str, np.ndarray]:
     expect(reply.status == 200, reply)
-    found = reply.document.get("outputs") if isinstance(reply.document, dict) else None
-    if not isinstance(found, dict):
+    outputs = reply.document.get("outputs") if isinstance(reply.document, dict) else None
+    if not isinstance(outputs, dict):
         raise NotApplicable("the archive has a handler of its own")
-    return {spec.name: np.asarray(found[spec.name], spec.dtype) for spec in subject.outputs_specs}
+    return {spec.name: np.asarray(outputs[spec.name], spec.dtype) for spec in subject.outputs_specs}
 
 
 def _error(reply: Reply, status: int, kind: str, text: str = "") -> None:
-    found = reply.document
-    expect(reply.status == status and isinstance(found, dict), reply)
-    expect(found.get("code") == status and found.get("type") == kind and text in str(found.get("message")), reply)
+    error = reply.document
+    expect(reply.status == status and isinstance(error, dict), reply)
+    expect(error.get("code") == status and error.get("type") == kind and text in str(error.get("message")), reply)
 
 
 @CASES.must("Health check API")
