@@ -119,19 +119,20 @@ def _fastest_alone(throughput: Ranking | None, alone: Ranking | None, names: Nam
 
 
 def _protocols(report: Report) -> str:
-    """What most pairs of protocols say about gRPC and JSON, where all that differ say the same."""
-    pairs = [q for q in report.questions if q.about == "protocol" and q.question == "throughput"]
-    pairs = [q for q in pairs if {q.a_value, q.b_value} == {"grpc", "rest"}]
-    winners = {winner for q in pairs if (winner := winning_value(q))}
-    if len(winners) != 1:
+    """The two protocols that differ most, where all pairs of them that differ say the same."""
+    compared: dict[frozenset[str], list[Question]] = {}
+    for question in (q for q in report.questions if q.about == "protocol" and q.question == "throughput"):
+        compared.setdefault(frozenset((question.a_value, question.b_value)), []).append(question)
+    agreed = [pairs for pairs in compared.values() if len({winning_value(q) for q in pairs} - {""}) == 1]
+    if not agreed:
         return ""
-    (winner,) = winners
-    loser = "rest" if winner == "grpc" else "grpc"
-    low, high = _range([q for q in pairs if winning_value(q)])
-    decided = sum(bool(winning_value(q)) for q in pairs)
-    where = "" if decided == len(pairs) else f" in {decided} of {len(pairs)} pairs"
-    better, worse = protocol_word(winner), protocol_word(loser)
-    return f"{better} answers {_between(low, high)} times as many requests as {worse}{where}."
+    pairs = max(agreed, key=lambda pairs: _range(pairs)[1])
+    decided = [question for question in pairs if winning_value(question)]
+    winner = winning_value(decided[0])
+    (loser,) = {decided[0].a_value, decided[0].b_value} - {winner}
+    where = "" if len(decided) == len(pairs) else f" in {len(decided)} of {len(pairs)} pairs"
+    times = _between(*_range(decided))
+    return f"{protocol_word(winner)} answers {times} times as many requests as {protocol_word(loser)}{where}."
 
 
 def _frameworks(report: Report) -> str:

@@ -134,11 +134,26 @@ def _slo(report: Report, styler: Styler) -> Section:
     return Section(
         "slo",
         title,
-        _unmet(report),
+        _slo_brief(report),
         legend=legend(report, styler),
         figures=(figure,),
         tables=present((slo_table(report),)),
     )
+
+
+def _slo_brief(report: Report) -> str:
+    return " ".join(sentence for sentence in (_replicas(report), _unmet(report)) if sentence)
+
+
+def _replicas(report: Report) -> str:
+    """What carries the rate that was asked for at the least cost; without a price, with the fewest replicas."""
+    slo, names = report.slo, Names(report.endpoints)
+    able = [rate for rate in slo.rates if rate.confirmed and rate.replicas and names.knows(rate.name)] if slo else []
+    if slo is None or slo.asked_rps is None or not able:
+        return ""
+    best = min(able, key=lambda rate: (rate.cost_per_million or 0, rate.replicas or 0, -(rate.rate_rps or 0)))
+    needed = f"{plural(best.replicas or 0, 'replica')} of {names.short(best.name)}"
+    return f"{significant(slo.asked_rps)} requests/s need {needed}, {best.settings} settings."
 
 
 def _unmet(report: Report) -> str:

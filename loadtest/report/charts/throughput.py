@@ -25,8 +25,9 @@ from loadtest.report.charts.primitives import (
     spanning,
     text,
 )
-from loadtest.report.format import interval, latency, percentile, significant
+from loadtest.report.format import interval, latency, percentile, plural, significant
 from loadtest.report.markup import Html, element
+from loadtest.report.names import Names
 from loadtest.report.tables.points import is_ranked
 from loadtest.report.text import plain_reason
 
@@ -75,9 +76,10 @@ def throughput_panels(report: Report, styler: Styler) -> list[Panel]:
 
 
 def closed_points(report: Report) -> dict[str, Point]:
-    """The closed loops by `endpoint (load)`."""
-    pairs = all_points(report.endpoints)
-    return {f"{endpoint.name} ({point.name})": point for endpoint, point in pairs if point.kind == "closed"}
+    """The closed loops by `endpoint (users)`."""
+    names = Names(report.endpoints)
+    pairs = [(endpoint, point) for endpoint, point in all_points(report.endpoints) if point.kind == "closed"]
+    return {f"{names.short(endpoint.name)} ({plural(point.users, 'user')})": point for endpoint, point in pairs}
 
 
 def _curve(endpoint: EndpointReport, measure: str) -> list[Place]:

@@ -7,7 +7,7 @@ from loadtest.analysis.figures import EndpointReport, Point
 from loadtest.analysis.schema import Report
 from loadtest.report.format import count, figure, percent, significant, size
 from loadtest.report.names import Names
-from loadtest.report.tables.points import count_cell, estimate_cell, number_cell
+from loadtest.report.tables.points import count_cell, estimate_cell, is_ranked, number_cell
 from loadtest.table import Cell, Column, Row, Table, row, without_empty
 
 
@@ -75,16 +75,19 @@ def artifacts_table(report: Report) -> Table | None:
         Column("Same label", True),
         Column("Samples", True, "on which this was checked"),
         Column("Batch sizes"),
+        Column("In process p50, ms", True, "one sample, without a server"),
+        Column("Answers/s", True, "of its fastest endpoint, under the most users"),
         Column("sha256"),
     )
-    rows = tuple(_artifact(artifact) for artifact in report.artifacts)
-    missing = tuple(row(Cell(entry.name, detail=entry.reason), *[Cell("")] * 7) for entry in report.not_exported)
+    rows = tuple(_artifact(report, artifact) for artifact in report.artifacts)
+    empty = [Cell("")] * (len(columns) - 1)
+    missing = tuple(row(Cell(entry.name, detail=entry.reason), *empty) for entry in report.not_exported)
     caption = "Artifacts against the models they were made from"
     table = Table("artifacts", caption, columns, rows, missing, unranked_title="Not exported")
     return without_empty(table) if rows else None
 
 
-def _artifact(artifact: Artifact) -> Row:
+def _artifact(report: Report, artifact: Artifact) -> Row:
     files, difference = artifact.files_sha256, artifact.max_abs_diff
     digest = next(iter(files.values()))[:12] if len(files) == 1 else f"of {len(files)} files in its manifest"
     return row(
@@ -95,8 +98,21 @@ def _artifact(artifact: Artifact) -> Row:
         Cell(percent(artifact.label_agreement), artifact.label_agreement),
         count_cell(artifact.samples),
         ", ".join(map(str, artifact.batch_sizes)),
+        number_cell(_in_process_ms(report, artifact.name)),
+        number_cell(_most_answers(report, artifact.name)),
         digest if files else "",
     )
+
+
+def _in_process_ms(report: Report, artifact: str) -> float | None:
+    runs = (run for run in report.in_process if run.artifact == artifact and run.batch_size == 1)
+    return next((run.latency_p50_ms for run in runs), None)
+
+
+def _most_answers(report: Report, artifact: str) -> float | None:
+    points = [busiest(endpoint) for endpoint in report.endpoints if endpoint.artifact == artifact]
+    rates = [point.throughput_rps.value for point in points if point and is_ranked(point) and point.throughput_rps]
+    return max(rates, default=None)
 
 
 def slo_table(report: Report) -> Table | None:

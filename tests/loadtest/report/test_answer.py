@@ -102,3 +102,15 @@ def test_notes_warn_of_stand_ins_interruption_and_an_unsteady_machine(report):
     notes = notes_of(replace(report, complete=False, steadiness=unsteady))
     assert notes[0].startswith("This comparison was interrupted")
     assert notes[1] == "The machine is too unsteady: close other programs."
+
+
+def test_protocols_are_compared_by_the_pair_that_differs_most(report):
+    short = replace(report, rankings=())
+    assert "gRPC answers 1.3 to 1.4 times as many requests as JSON." in answer_of(short)
+    first, second, *others = report.questions
+    tie = replace(second, outcome="no_difference")
+    assert "gRPC answers 1.3 to 1.4 times as many requests as JSON in 2 of 3 pairs." in (
+        answer_of(replace(short, questions=(first, tie, *others)))
+    )
+    contrary = replace(second, outcome="b_better")
+    assert not any("JSON" in text for text in answer_of(replace(short, questions=(first, contrary, *others))))

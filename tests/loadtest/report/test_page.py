@@ -161,7 +161,7 @@ def test_a_percentile_that_may_not_be_stated_says_what_it_needs(page):
 
 
 def test_points_that_a_chart_can_not_show_are_named_up_to_four(report, page):
-    assert "Not drawn, for want of requests to state a p99: torchserve/pytorch-torchscript/grpc (single_stream)" in page
+    assert "Not drawn, for want of requests to state a p99: torchserve grpc (1 user)" in page
     first = replace(report.endpoints[0], points=tuple(replace(p, p99_ms=None) for p in report.endpoints[0].points))
     lacking = replace(report, endpoints=(first, *report.endpoints[1:]))
     assert "and 2 more." in render_html(lacking)
@@ -172,6 +172,7 @@ def test_endpoints_that_meet_the_target_at_no_rate_are_named_and_capped(page):
 
 
 def test_replicas_and_cost_stand_in_the_table_of_rates(page):
+    assert "1,000 requests/s need 1 replica of tflite rest-binary, tuned settings." in page
     assert "Replicas for 1,000/s" in page
     assert "Cost of a million" in page
 

@@ -83,6 +83,12 @@ def test_artifacts_that_were_not_exported_stand_below_with_the_remedy(report):
     assert texts(table)[0][:4] == ["tensorflow-tflite", "11.1 MB", "98.53 %", "1.2e-06"]
 
 
+def test_artifacts_stand_beside_their_speed(report):
+    table = artifacts_table(report)
+    places = [i for i, column in enumerate(table.columns) if column.name in ("In process p50, ms", "Answers/s")]
+    assert [[row[i] for i in places] for row in texts(table)][:2] == [["0.131", "9,310"], ["0.118", "9,120"]]
+
+
 def test_design_says_where_the_open_load_comes_from(report):
     facts = dict(texts(design_table(report)))
     assert facts["open load"].startswith("300 requests/s to every endpoint: 50 % of the capacity of torchserve/")
