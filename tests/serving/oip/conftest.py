@@ -46,19 +46,36 @@ def write_model(
     content: bytes | None = None,
     batching: Batching = DECLARED,
 ) -> None:
-    """Write a version of an artifact, its manifest last."""
+    """Write a version of an ONNX artifact, its manifest last."""
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    write_artifact(repository, name, "onnx", content or model.SerializeToString(), batching, version, content is None)
+
+
+def write_artifact(
+    repository: Path,
+    name: str,
+    format_name: str,
+    content: bytes,
+    batching: Batching,
+    version: str = "1",
+    loads: bool = True,
+) -> None:
+    """Write a version of an artifact that is one file, and its manifest where it loads."""
     folder = repository / name / version
     folder.mkdir(parents=True)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    (folder / "model.onnx").write_bytes(content or model.SerializeToString())
-    if content is None:
-        loaded = find_format("onnx").load(folder)
+    (folder / f"model.{format_name}").write_bytes(content)
+    if loads:
+        loaded = find_format(format_name).load(folder)
         top = folder.parent
         files, size = files_below(top), size_below(top)
-        manifest = Manifest(
-            name, "pytorch", "onnx", version, loaded.inputs, loaded.outputs, files, size, batching=batching
-        )
-        manifest.write(top)
+        specs = loaded.inputs, loaded.outputs
+        Manifest(name, "pytorch", format_name, version, *specs, files, size, batching=batching).write(top)
+
+
+@pytest.fixture(scope="session", name="write_artifact")
+def write_artifact_fixture() -> Callable[..., None]:
+    """`write_artifact`, for tests that bring models of their own."""
+    return write_artifact
 
 
 def elementwise(operator: str, datatypes: list[str], dims: list[int | str], **constants: np.ndarray) -> onnx.GraphProto:
@@ -110,13 +127,13 @@ Start = Callable[..., OipProcess]
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Start the onnxruntime server on a repository with more options; all are stopped at the end."""
+    """Start a server on a repository with more options; all are stopped at the end."""
     started: list[Running] = []
 
-    def begin(repository: Path, *options: str, wait: bool = True) -> OipProcess:
-        server = find_server("onnxruntime")
+    def begin(repository: Path, *options: str, wait: bool = True, name: str = "onnxruntime") -> OipProcess:
+        server = find_server(name)
         ports = free_ports(server)
-        argv = [sys.executable, "-W", "error", "-m", "serving.servers.onnxruntime", "--threads", "1"]
+        argv = [sys.executable, "-W", "error", "-m", f"serving.servers.{name}", "--threads", "1"]
         argv += ["--model-repository", str(repository), "--rest-port", str(ports["rest"])]
         argv += ["--grpc-port", str(ports["grpc"]), *options]
         log = tmp_path_factory.mktemp("server") / "log"
