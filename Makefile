@@ -16,7 +16,10 @@ TARGET_MS ?= 5
 WORKERS ?= 2
 RESUME ?=
 OVERLAY ?= local
-export PROFILE KUBECONFIG OVERLAY BUILDER TORCH_INDEX_URL
+# Of a vCPU for an hour, for the cost of a million answers; and the requests per second that slo plans replicas for.
+PRICE ?=
+RATE ?=
+export PROFILE KUBECONFIG OVERLAY BUILDER TORCH_INDEX_URL PRICE RATE
 ARTIFACTS_DIR ?= artifacts
 # Whose artifacts: the MNIST twins, or a model that `python -m export import` took in. Each has a workspace of its own.
 MODEL ?= mnist
@@ -48,7 +51,7 @@ $(VENV)/.complete: constraints.txt pyproject.toml
 	@$(PY) -m pip check
 	@touch $@
 
-compare: export ## The main job: train, export, serve, load-test, report (PROFILE=smoke|quick|full).
+compare: export ## The main job: export, serve, load-test, report (PROFILE=smoke|quick|full, MODEL=, PRICE=).
 	@COMMAND="make compare PROFILE=$(PROFILE)" $(PY) -m loadtest --profile $(PROFILE)
 	@$(PY) -m loadtest report
 
@@ -99,7 +102,7 @@ locust: install ## Locust's own web page against the servers that are up, on htt
 report: install ## Write the report again from the results.
 	@$(PY) -m loadtest report
 
-slo: export ## The highest open-loop rate of each endpoint whose p99 stays under TARGET_MS.
+slo: export ## The highest open-loop rate of each endpoint whose p99 stays under TARGET_MS=; RATE= plans replicas.
 	@$(PY) -m loadtest slo --target-ms $(TARGET_MS) $(SLO_ARGS)
 
 ##@ Is it right? The instrument and the servers, tested and benchmarked
