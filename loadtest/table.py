@@ -114,8 +114,8 @@ def _markdown(cell: Cell) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown leaves as it is, on one line."""
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", " ".join(text.split()))
+    """Text that Markdown leaves as it is, on one line; an underscore inside a word means nothing to it."""
+    return re.sub(r"([\\`*|<>\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
 def to_text(table: Table) -> str:

@@ -17,10 +17,11 @@ WORDS = 60
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence of the answer; of those that don't all fit, the least `urgent` (the highest number) goes first."""
+    """A sentence of the answer; where not all of them fit, those of low priority are left out."""
 
     text: str
-    urgency: int
+    priority: int
+    """0 is kept first."""
 
 
 def answer_of(report: Report) -> list[str]:
@@ -28,7 +29,7 @@ def answer_of(report: Report) -> list[str]:
     names = Names(report.endpoints)
     sentences = [sentence for sentence in _sentences(report, names) if sentence.text]
     kept: list[Sentence] = []
-    for sentence in sorted(sentences, key=lambda sentence: sentence.urgency):
+    for sentence in sorted(sentences, key=lambda sentence: sentence.priority):
         if sum(len(other.text.split()) for other in (*kept, sentence)) <= WORDS:
             kept.append(sentence)
     return [sentence.text for sentence in sentences if sentence in kept]

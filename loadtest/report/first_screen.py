@@ -9,7 +9,7 @@ from loadtest.report.format import count, plural
 from loadtest.report.html_table import to_html
 from loadtest.report.markup import Html, element, join
 from loadtest.report.rankings import caption_of, tells_apart
-from loadtest.report.tables.choices import choices_table, overhead_table
+from loadtest.report.tables.choices import choices_table, overhead_range, overhead_table
 from loadtest.report.text import TIERS
 
 FURTHER = ("latency_alone", "latency_open", "cpu", "cost", "memory", "start", "size")
@@ -65,7 +65,8 @@ def overhead(report: Report) -> Html | None:
     table = overhead_table(report)
     if table is None:
         return None
-    return element("section", element("h2", "What does a server add to the model?"), to_html(table), id="overhead")
+    title = element("h2", "What does a server add to the model?")
+    return element("section", title, element("p", overhead_range(report), class_="note"), to_html(table), id="overhead")
 
 
 def kicker(report: Report) -> str:

@@ -8,7 +8,7 @@ from loadtest.report.first_screen import FURTHER, facts_of, kicker
 from loadtest.report.rankings import caption_of, tells_apart
 from loadtest.report.section import folded_markdown, section_markdown
 from loadtest.report.sections import sections_of
-from loadtest.report.tables.choices import choices_table, overhead_table, ranking_table
+from loadtest.report.tables.choices import choices_table, overhead_range, overhead_table, ranking_table
 from loadtest.report.text import METHOD, NO_DIFFERENCE
 from loadtest.table import Table, plain, present, to_markdown
 
@@ -25,7 +25,8 @@ def render_markdown(report: Report) -> str:
         ]
     parts += [_titled("What to choose", table) for table in present((choices_table(report),))]
     parts += [folded_markdown(ranking_table(report, r)) for name in FURTHER if (r := report.ranking(name)) and r.ranked]
-    parts += [_titled("What does a server add to the model?", table) for table in present((overhead_table(report),))]
+    if overheads := overhead_table(report):
+        parts += [_titled("What does a server add to the model?", overheads), overhead_range(report)]
     parts += [section_markdown(section) for section in sections_of(report)]
     parts.append("## What do the words mean?\n\n" + "\n".join(f"- **{term}.** {meaning}" for term, meaning in METHOD))
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -32,11 +32,10 @@ MEASURES = {
 
 REASONS = (
     ("client-limited", "the load generator was the limit: the server may do more than was measured"),
-    ("load is", "the load generator was the limit: the server may do more than was measured"),
     ("unstable", "its speed changed too much to state one figure"),
     ("too few", "too few requests to be sure"),
     ("overloaded", "it could not keep up with this load"),
-    ("pre-flight", "its first answer was not right, so it was not measured"),
+    ("not asked", "its first request failed, so it was not measured"),
 )
 """What the reasons of the analysis, by how they begin, mean for the reader."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtest.table import Cell, Column, Table, present, row, to_markdown, to_text, without_empty
+from loadtest.table import Cell, Column, Table, plain, present, row, to_markdown, to_text, without_empty
 
 TABLE = Table(
     "speeds",
@@ -23,6 +23,10 @@ def test_markdown_escapes_aligns_and_marks_what_is_not_ranked():
         "",
         "A note.",
     ]
+
+
+def test_only_what_markdown_would_read_is_escaped():
+    assert plain("a_b *c* _d_ <e>\n[f]") == "a_b \\*c\\* \\_d\\_ \\<e\\> \\[f\\]"
 
 
 def test_text_puts_figures_to_the_right():

@@ -76,6 +76,16 @@ def overhead_table(report: Report) -> Table | None:
     return Table("overhead", "A single user, at the median", columns, rows, note=OVERHEAD) if rows else None
 
 
+def overhead_range(report: Report) -> str:
+    """The endpoints that add least and most."""
+    names = Names(report.endpoints)
+    ordered = sorted(report.overheads, key=lambda overhead: overhead.factor.value)
+    parts = [
+        f"{significant(o.factor.value, 2)} times with {names.short(o.endpoint)}" for o in (ordered[0], ordered[-1])
+    ]
+    return f"A single user waits {' to '.join(dict.fromkeys(parts))} as long as the model alone takes."
+
+
 def _overhead(names: Names, overhead: Overhead, most: float) -> Row:
     factor = overhead.factor
     return row(
