@@ -76,7 +76,7 @@ def different_samples(inputs: Tensors) -> list[int]:
     count = len(next(iter(inputs.values())))
     seen: dict[tuple[object, ...], int] = {}
     for index in range(count):
-        key = tuple(str(a[index].tolist()) if a.dtype == np.object_ else a[index].tobytes() for a in inputs.values())
+        key = tuple(str(a[[index]].tolist()) if a.dtype == np.object_ else a[index].tobytes() for a in inputs.values())
         seen.setdefault(key, index)
         if len(seen) == MOST_SAMPLES:
             break

@@ -35,7 +35,7 @@ from export.batching import prove_batching
 from export.convert import VERSION, GateError
 from export.format import LoadedModel, find_format
 from export.model_files import format_of, place
-from export.parity import Parity, compare, tolerances_of
+from export.parity import Parity, compare, first_line, tolerances_of
 from export.samples import add_samples, others_with
 from export.user_samples import UserSamples, fit, read_user_samples
 
@@ -114,7 +114,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help=".onnx, .tflite, TorchScript (.pt, .pth, .jit) or a SavedModel folder")
     parser.add_argument("--samples", type=Path, required=True, help=".npz: inputs/<tensor>, expected/<tensor>, labels")
     parser.add_argument("--framework", default="custom", help="who trained it, for the record; default: %(default)s")
-    parser.add_argument("--signature", help="of a TFLite file or SavedModel; default: serving_default")
+    parser.add_argument("--signature", help="of a TFLite file with several; default: serving_default")
     parser.add_argument(
         "--tolerance",
         type=float,
@@ -173,9 +173,9 @@ def check_not_converted(folder: Path) -> None:
 
 def take_in(request: ImportRequest, format_name: str, samples: UserSamples, folder: Path) -> Manifest:
     """Copy the model into `folder`, check it there, and move it into the repository."""
-    place(request.model, format_name, folder / VERSION, samples.inputs, samples.expected)
+    place(request.model, format_name, folder / VERSION, samples.inputs, samples.expected, request.signature)
     try:
-        model = find_format(format_name).load(folder / VERSION)
+        model = load(format_name, folder / VERSION, request.model)
         samples = fit(samples, model, request.model)
         batching, parity, answers = examine(model, samples, request)
     except StageError as error:
@@ -188,6 +188,16 @@ def take_in(request: ImportRequest, format_name: str, samples: UserSamples, fold
     shutil.rmtree(request.repository / request.artifact, ignore_errors=True)
     folder.rename(request.repository / request.artifact)
     return manifest
+
+
+def load(format_name: str, version_folder: Path, file: Path) -> LoadedModel:
+    """Load the copy; raises StageError whatever is wrong with it."""
+    try:
+        return find_format(format_name).load(version_folder)
+    except StageError:
+        raise
+    except Exception as error:  # whatever a runtime raises at a file that it doesn't know
+        raise StageError(f"{shown(file)} can't be loaded: {first_line(error)}") from error
 
 
 def examine(

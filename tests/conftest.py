@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+
+from contract import ROOT
 
 POLL_S = 0.01
 Value = TypeVar("Value")
@@ -56,3 +61,19 @@ def frameworks_stay_apart() -> Iterator[None]:
     assert not {"tensorflow", "torch"} <= set(sys.modules), (
         "tensorflow and torch were both imported by the test process"
     )
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., str]:
+    """Run a module or a script in a process of its own and return what it printed: stderr where it ends with `code`."""
+
+    def run(*arguments: str | Path, code: int = 0, **variables: str | Path) -> str:
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), **{name: str(value) for name, value in variables.items()}}
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    return run

@@ -104,6 +104,11 @@ class Onnx(Format):
 
 def spec_of(path: Path, tensor: Any) -> TensorSpec:
     """Describe an input or output of a session; a named or unknown dimension is free and keeps its name."""
+    if tensor.type.startswith("seq(map("):
+        raise StageError(
+            f"{shown(path)}: {tensor.name!r} is {tensor.type}, a ZipMap: convert the model with "
+            "options={'zipmap': False} (onnxmltools: zipmap=False), which gives a table of scores instead"
+        )
     if tensor.type not in DATATYPES:
         raise StageError(f"{shown(path)}: {tensor.name!r} is {tensor.type}: the Open Inference Protocol can't carry it")
     return TensorSpec(

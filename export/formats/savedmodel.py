@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ class SavedModel(Format):
         set_threads(tf, threads)
         try:
             loaded = tf.saved_model.load(str(version_folder))
+        except AttributeError:  # an optimizer of Keras 2, whose class is gone: its slots can't be added to a stand-in
+            return load_in_session(tf, version_folder)
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise StageError(f"{shown(version_folder)} is no SavedModel that loads: {error}") from error
         if SIGNATURE not in loaded.signatures:
@@ -59,7 +62,7 @@ class SavedModel(Format):
             return {name: np.asarray(answer.numpy()) for name, answer in answers.items()}
 
         run.keep = loaded  # type: ignore[attr-defined]  # the signature holds its variables only weakly
-        return LoadedModel(inputs, outputs, run, changing_operation(function))
+        return LoadedModel(inputs, outputs, run, changing_operation(function.graph.as_graph_def()))
 
 
 def set_threads(tf: Any, threads: int) -> None:
@@ -77,11 +80,52 @@ def set_threads(tf: Any, threads: int) -> None:
         ) from None
 
 
-def changing_operation(function: Any) -> str:
-    """The first operation of a signature, or of a function that it calls, that writes state; "" without one."""
-    graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
-    return next((node.op for node in nodes if WRITES.match(node.op)), "")
+def load_in_session(tf: Any, version_folder: Path) -> LoadedModel:
+    """Load the graph and its variables without the objects around them, as TF Serving does."""
+    graph = tf.Graph()
+    session = tf.compat.v1.Session(graph=graph)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it calls this loader deprecated, which has no successor
+    with graph.as_default():
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(version_folder))
+    if SIGNATURE not in meta.signature_def:
+        raise StageError(f"{shown(version_folder)} has no signature {SIGNATURE}, only {', '.join(meta.signature_def)}")
+    signature = meta.signature_def[SIGNATURE]
+    ins = {name: graph.get_tensor_by_name(info.name) for name, info in sorted(signature.inputs.items())}
+    outs = {name: graph.get_tensor_by_name(info.name) for name, info in sorted(signature.outputs.items())}
+
+    def run(tensors: Tensors) -> dict[str, np.ndarray]:
+        answers = session.run(outs, {ins[name]: array for name, array in tensors.items()})
+        return {name: np.asarray(answer) for name, answer in answers.items()}
+
+    inputs, outputs = (tuple(spec_of(tf, name, t) for name, t in side.items()) for side in (ins, outs))
+    definition = graph.as_graph_def()
+    needed = needed_by([tensor.op for tensor in outs.values()])
+    return LoadedModel(inputs, outputs, run, changing_operation(definition, needed))
+
+
+def needed_by(operations: list[Any]) -> set[str]:
+    """The names of all operations of a graph that these need to run."""
+    names: set[str] = set()
+    waiting = list(operations)
+    while waiting:
+        operation = waiting.pop()
+        if operation.name not in names:
+            names.add(operation.name)
+            waiting += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
+    return names
+
+
+def changing_operation(graph: Any, needed: set[str] | None = None) -> str:
+    """The first operation of a graph (its nodes `needed`), or of a function that it calls, that writes state."""
+    functions = {function.signature.name: function.node_def for function in graph.library.function}
+    waiting = [node for node in graph.node if needed is None or node.name in needed]
+    for node in waiting:  # grows as functions are met
+        if WRITES.match(node.op):
+            return str(node.op)
+        for value in node.attr.values():
+            for called in (value.func.name, *(function.name for function in value.list.func)):
+                waiting += functions.pop(called, ())
+    return ""
 
 
 def spec_of(tf: Any, name: str, spec: Any) -> TensorSpec:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from contract import DATATYPE_OF, StageError, Tensors, TensorSpec, shown
 from export.format import Format, LoadedModel
 
 FILE = "model.tflite"
+SIGNATURE_FILE = "signature.json"
+"""Beside a model with several signatures: the one that was chosen."""
+SERVING_DEFAULT = "serving_default"
 
 
 class TfLite(Format):
@@ -76,7 +81,7 @@ class TfLite(Format):
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise StageError(f"{shown(path)} is no TFLite model that loads: {error}") from error
-        return hosted(path, interpreter)
+        return loaded(path, interpreter)
 
 
 def free_batch(content: bytes) -> bytes:
@@ -100,53 +105,84 @@ def free_batch(content: bytes) -> bytes:
     return bytes(builder.Output())
 
 
-def hosted(path: Path, interpreter: Any) -> LoadedModel:
-    """Wire an interpreter to named tensors: by its first signature, else by its tensors' own names."""
-    ins, outs = details(interpreter)
+def loaded(path: Path, interpreter: Any) -> LoadedModel:
+    """Wire an interpreter to named tensors: by the chosen signature, or by its tensors' own names where it has none."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    file = schema.Model.GetRootAsModel(path.read_bytes(), 0)
+    key = chosen_signature(path, list(interpreter.get_signature_list()))
+    if key:
+        runner = interpreter.get_signature_runner(key)
+        ins, outs = runner.get_input_details(), runner.get_output_details()
+    else:
+        sides = (interpreter.get_input_details(), interpreter.get_output_details())
+        ins, outs = ({detail["name"]: detail for detail in side} for side in sides)
     inputs = tuple(spec_of(path, name, detail) for name, detail in ins.items())
     outputs = tuple(spec_of(path, name, detail) for name, detail in outs.items())
-    index_of = {name: detail["index"] for name, detail in ins.items()}
-    answers = [(name, detail["index"]) for name, detail in outs.items()]
-    shapes = {name: tuple(detail["shape"]) for name, detail in ins.items()}
+    if subgraph_of(file, key) == 0:
+        indices = [{name: detail["index"] for name, detail in side.items()} for side in (ins, outs)]
+        return LoadedModel(inputs, outputs, run_first_subgraph(interpreter, inputs, *indices), variable(file))
 
     def run(tensors: Tensors) -> dict[str, np.ndarray]:
-        if any(shapes.get(name) != tensors[name].shape for name in index_of):
+        return dict(runner(**tensors))  # slower: it allocates at each call, but it alone reaches the other subgraphs
+
+    return LoadedModel(inputs, outputs, run, variable(file))
+
+
+def run_first_subgraph(
+    interpreter: Any, specs: tuple[TensorSpec, ...], inputs: dict[str, int], outputs: dict[str, int]
+) -> Callable[[Tensors], dict[str, np.ndarray]]:
+    """The function that runs the first subgraph; it allocates anew only where a shape is another one than before."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    strings = {spec.name for spec in specs if spec.datatype == "BYTES"}  # set_tensor fixes their shape
+
+    def run(tensors: Tensors) -> dict[str, np.ndarray]:
+        if any(shapes.get(name) != tensors[name].shape for name in inputs):
             shapes.clear()  # a failed resize leaves nothing that could match
-            for name, index in index_of.items():
-                interpreter.resize_tensor_input(index, tensors[name].shape, strict=True)
+            for name, index in inputs.items():
+                interpreter.resize_tensor_input(index, tensors[name].shape, strict=name not in strings)
             interpreter.allocate_tensors()
-            shapes.update({name: tensors[name].shape for name in index_of})
-        for name, index in index_of.items():
+            shapes.update({name: tensors[name].shape for name in inputs})
+        for name, index in inputs.items():
             interpreter.set_tensor(index, tensors[name])
         interpreter.invoke()
-        return {name: interpreter.get_tensor(index) for name, index in answers}  # copies
+        return {name: interpreter.get_tensor(index) for name, index in outputs.items()}  # copies
 
-    return LoadedModel(inputs, outputs, run, variable(path))
+    return run
 
 
-def variable(path: Path) -> str:
+def chosen_signature(path: Path, signatures: list[str]) -> str:
+    """The signature to run: the one that the import wrote down, else `serving_default`, else the only one."""
+    choice = path.with_name(SIGNATURE_FILE)
+    wanted = json.loads(choice.read_text())["signature"] if choice.is_file() else SERVING_DEFAULT
+    if wanted in signatures:
+        return str(wanted)
+    if choice.is_file() or len(signatures) > 1:
+        known = ", ".join(signatures) or "none"
+        raise StageError(f"{shown(path)} has no signature {wanted!r}, only {known}: choose one with --signature")
+    return signatures[0] if signatures else ""
+
+
+def subgraph_of(file: Any, signature: str) -> int:
+    """The index of the subgraph that a signature runs; a file without signatures runs its first."""
+    for definition in (file.SignatureDefs(index) for index in range(file.SignatureDefsLength())):
+        if definition.SignatureKey().decode() == signature:
+            return int(definition.SubgraphIndex())
+    return 0
+
+
+def variable(file: Any) -> str:
     """Name what a run writes and the next one reads, as fused LSTMs do; "" without such a thing."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.Model.GetRootAsModel(path.read_bytes(), 0)
-    codes = (model.OperatorCodes(index).BuiltinCode() for index in range(model.OperatorCodesLength()))
+    codes = (file.OperatorCodes(index).BuiltinCode() for index in range(file.OperatorCodesLength()))
     if schema.BuiltinOperator.ASSIGN_VARIABLE in codes:
         return "it has an operation ASSIGN_VARIABLE"
-    for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
+    for graph in (file.Subgraphs(index) for index in range(file.SubgraphsLength())):
         for tensor in (graph.Tensors(index) for index in range(graph.TensorsLength())):
             if tensor.IsVariable():
                 return f"tensor {tensor.Name().decode()!r} is a variable"
     return ""
-
-
-def details(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The inputs and outputs by name."""
-    signatures = interpreter.get_signature_list()
-    if signatures:
-        runner = interpreter.get_signature_runner(next(iter(signatures)))
-        return runner.get_input_details(), runner.get_output_details()
-    ins, outs = interpreter.get_input_details(), interpreter.get_output_details()
-    return {detail["name"]: detail for detail in ins}, {detail["name"]: detail for detail in outs}
 
 
 def spec_of(path: Path, name: str, detail: Any) -> TensorSpec:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from contract import StageError, Tensors, TensorSpec, shown, to_json
+from contract import DATATYPE_OF, StageError, Tensors, TensorSpec, shown, to_json
 from export.format import Format, LoadedModel
 
 FILE = "model.pt"
@@ -55,15 +55,82 @@ class TorchScript(Format):
             reason = str(error).splitlines()[0]
             raise StageError(f"{shown(version_folder / FILE)} is no TorchScript that loads: {reason}") from error
         names = [spec.name for spec in inputs]
+        scalars = scalar_arguments(module)
+
+        def argument(name: str, array: np.ndarray) -> Any:
+            if name in scalars:
+                return array.item()
+            # the copy: PyTorch has no read-only tensors, and a view of a received body is read-only
+            return torch.from_numpy(array if array.flags.writeable else array.copy())
 
         def run(tensors: Tensors) -> dict[str, np.ndarray]:
-            # the copy: PyTorch has no read-only tensors, and a view of a received body is read-only
-            arrays = (a if (a := tensors[name]).flags.writeable else a.copy() for name in names)
             with torch.inference_mode():
-                answers = by_name(module(*map(torch.from_numpy, arrays)), outputs)
+                answers = by_name(module(*(argument(name, tensors[name]) for name in names)), outputs)
             return {name: answer.numpy() for name, answer in answers.items()}
 
         return LoadedModel(inputs, outputs, run, changed_attribute(module.inlined_graph))
+
+
+def describe(version_folder: Path, title: str, inputs: Tensors, expected: Tensors) -> None:
+    """Write the signature of a user's module: the samples' tensors, in the order of the arguments of its `forward`."""
+    import torch
+
+    try:
+        with without_deprecation():
+            module = torch.jit.load(str(version_folder / FILE)).eval()  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError) as error:
+        raise StageError(f"{title} is {what_it_is(version_folder / FILE, error)}") from error
+    order, scalars = argument_order(module, title, inputs), scalar_arguments(module)
+    double = any(tensor.dtype == torch.float64 for tensor in module.state_dict().values())
+
+    def spec(name: str, array: np.ndarray) -> TensorSpec:
+        # NumPy makes doubles where nobody asked for them
+        datatype = "FP32" if array.dtype == np.float64 and not double else DATATYPE_OF[array.dtype]
+        return TensorSpec(name, datatype, () if name in scalars else (-1, *array.shape[1:]))
+
+    sides = (tuple(spec(name, inputs[name]) for name in order), tuple(spec(n, array) for n, array in expected.items()))
+    write_signature(version_folder, *sides)
+
+
+def what_it_is(path: Path, error: Exception) -> str:
+    """Say what a file that isn't TorchScript is: weights, or something else."""
+    import torch
+
+    way = "save the module with `torch.jit.trace(module, example).save(path)`, or as ONNX with torch.onnx.export"
+    try:
+        content = torch.load(str(path), map_location="cpu", weights_only=True)
+    except Exception:  # whatever pickle and torch raise at a file of another kind
+        return f"no TorchScript that loads ({str(error).splitlines()[0]}): {way}"
+    kind = "a state dict, weights without a network" if isinstance(content, dict) else f"a {type(content).__name__}"
+    return f"{kind}: {way}"
+
+
+def arguments_of(module: Any) -> list[tuple[str, str]]:
+    """Name and type of each argument of `forward` that has no default value."""
+    arguments = module.forward.schema.arguments[1:]
+    return [(argument.name, str(argument.type)) for argument in arguments if not argument.has_default_value()]
+
+
+def scalar_arguments(module: Any) -> set[str]:
+    """The arguments that are numbers of Python, not tensors."""
+    return {name for name, kind in arguments_of(module) if kind in ("int", "float", "bool", "number")}
+
+
+def argument_order(module: Any, title: str, inputs: Tensors) -> list[str]:
+    """The samples' inputs in the order of the module's arguments: by name, or the only one."""
+    names = [name for name, _ in arguments_of(module)]
+    if len(inputs) != len(names):
+        raise StageError(
+            f"{title}: forward takes {len(names)} arguments ({', '.join(names)}), the samples have {len(inputs)}"
+        )
+    if len(inputs) == 1 and not scalar_arguments(module):
+        return list(inputs)
+    if set(inputs) != set(names):
+        raise StageError(
+            f"{title}: forward takes ({', '.join(names)}), the samples have {', '.join(inputs)}: TorchScript doesn't "
+            "say which is which, so name the samples' inputs as the arguments"
+        )
+    return names
 
 
 def changed_attribute(graph: Any) -> str:
@@ -95,10 +162,17 @@ def without_deprecation() -> Iterator[None]:
 
 def by_name(answer: Any, outputs: tuple[TensorSpec, ...]) -> dict[str, Any]:
     """Name what a module returned: one tensor, a tuple in the order of the outputs, or a dict."""
+    wanted = [spec.name for spec in outputs]
     if isinstance(answer, dict):
-        return {spec.name: answer[spec.name] for spec in outputs}
+        if missing := set(wanted) - set(answer):
+            raise ValueError(f"forward returns {', '.join(answer)}, not {', '.join(sorted(missing))}")
+        return {name: answer[name] for name in wanted}
     answers = answer if isinstance(answer, (tuple, list)) else (answer,)
-    return dict(zip((spec.name for spec in outputs), answers, strict=True))
+    if len(answers) != len(wanted):
+        raise ValueError(
+            f"forward returns {len(answers)} tensors, the samples expect {len(wanted)} ({', '.join(wanted)})"
+        )
+    return dict(zip(wanted, answers, strict=True))
 
 
 def write_signature(version_folder: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:

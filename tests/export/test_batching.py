@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, save
+from onnx import TensorProto
 
 from contract import Batching, TensorSpec
 from export.batching import prove_batching
@@ -18,20 +18,10 @@ FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 ROWS = np.random.default_rng(1).normal(size=(12, 3)).astype(np.float32)
 
 
-def onnx_model(folder: Path, nodes, inputs, outputs, constants=()) -> Path:
-    """Write `model.onnx` from (operator, inputs, outputs, attributes) and (name, type, shape)."""
-    graph = helper.make_graph(
-        [helper.make_node(op, ins, outs, **attributes) for op, ins, outs, attributes in nodes],
-        "model",
-        [helper.make_tensor_value_info(*tensor) for tensor in inputs],
-        [helper.make_tensor_value_info(*tensor) for tensor in outputs],
-        [helper.make_tensor(name, kind, [len(values)], values) for name, kind, values in constants],
-    )
-    save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10),
-        str(folder / "model.onnx"),
-    )
-    return folder
+@pytest.fixture
+def onnx_model(write_onnx):
+    """Write `model.onnx` into a folder, and return that."""
+    return lambda folder, *parts: write_onnx(folder / "model.onnx", *parts).parent
 
 
 def proof(folder: Path, samples=None, format_name: str = "onnx") -> Batching:
@@ -55,19 +45,19 @@ MIXING = {
 
 
 @pytest.mark.parametrize("title", MIXING)
-def test_batching_is_refused_where_a_row_depends_on_others(title, tmp_path):
+def test_batching_is_refused_where_a_row_depends_on_others(title, tmp_path, onnx_model):
     nodes, constants = MIXING[title]
     batching = proof(onnx_model(tmp_path, nodes, [X], [Y], constants))
     assert batching.verdict == "refused"
     assert "output 'y' of a row depends on the rows beside it" in batching.reason
 
 
-def test_batching_is_proven_where_rows_are_independent(tmp_path):
+def test_batching_is_proven_where_rows_are_independent(tmp_path, onnx_model):
     batching = proof(onnx_model(tmp_path, [("Softmax", ["x"], ["y"], {"axis": 1})], [X], [Y]))
     assert batching == Batching("proven", "12 different samples, alone and in batches of 2, 3, 7, 32 in several orders")
 
 
-def test_batching_is_refused_where_the_number_of_rows_is_the_models_own(tmp_path):
+def test_batching_is_refused_where_the_number_of_rows_is_the_models_own(tmp_path, onnx_model):
     nodes = [("NonZero", ["x"], ["t"], {}), ("Transpose", ["t"], ["y"], {})]
     batching = proof(onnx_model(tmp_path, nodes, [("x", FLOAT, [None, 3])], [("y", INT64, [None, 2])]))
     assert batching == Batching("refused", "1 rows are answered with output 'y' of shape [3, 2]")
@@ -81,7 +71,7 @@ def test_batching_is_refused_where_the_number_of_rows_is_the_models_own(tmp_path
         ([("x", FLOAT, ["n", 3]), ("b", FLOAT, [])], "input 'b' has shape [], whose first dimension is not free"),
     ],
 )  # fmt: skip
-def test_batching_is_refused_without_a_shared_first_dimension(inputs, reason, tmp_path):
+def test_batching_is_refused_without_a_shared_first_dimension(inputs, reason, tmp_path, onnx_model):
     folder = onnx_model(tmp_path, [("Add", ["x", "b"], ["y"], {})], inputs, [("y", FLOAT, [None, 3])])
     batching = proof(folder, {"x": ROWS, "b": ROWS})
     assert batching.verdict == "refused"
@@ -107,7 +97,7 @@ def test_batching_is_refused_where_only_a_batch_of_one_runs():
         (np.abs(ROWS) + 1, "all samples have the same answer in output 'y'"),
     ],
 )
-def test_batching_is_unknown_where_the_samples_show_nothing(samples, reason, tmp_path):
+def test_batching_is_unknown_where_the_samples_show_nothing(samples, reason, tmp_path, onnx_model):
     batching = proof(onnx_model(tmp_path, [("Sign", ["x"], ["y"], {})], [X], [Y]), {"x": samples})
     assert batching.verdict == "unknown"
     assert reason in batching.reason
@@ -172,6 +162,6 @@ def test_model_with_state_is_never_run_for_the_proof(framework, format_name, tmp
 
 
 @pytest.mark.parametrize(("axis", "verdict"), [(1, "proven"), (0, "refused")])
-def test_samples_of_several_rows_are_joined_as_a_server_joins_requests(axis, verdict, tmp_path):
+def test_samples_of_several_rows_are_joined_as_a_server_joins_requests(axis, verdict, tmp_path, onnx_model):
     folder = onnx_model(tmp_path, [("Softmax", ["x"], ["y"], {"axis": axis})], [X], [Y])
     assert proof(folder, {"x": ROWS.reshape(4, 3, 3)}).verdict == verdict

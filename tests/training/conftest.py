@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-from contract import ROOT
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -30,17 +24,3 @@ def files() -> dict[str, bytes]:
 @pytest.fixture
 def digests(files: dict[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-
-
-@pytest.fixture(scope="session")
-def run_python() -> Callable[..., str]:
-    """Run a module or a script and return what it printed; a failure shows its stderr."""
-
-    def run(*arguments: str | Path, code: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
-        )
-        assert done.returncode == code, done.stderr
-        return done.stdout if code == 0 else done.stderr
-
-    return run
