@@ -100,6 +100,18 @@ def test_delivery_copies_what_the_manifest_lists(tmp_path: Path) -> None:
     assert Manifest.read(tmp_path / "target" / "net-onnx", "").name == "net-onnx"
 
 
+def test_delivery_brings_the_samples_that_a_server_warms_up_with(tmp_path: Path) -> None:
+    (repository(tmp_path) / "samples.npz").write_bytes(b"samples")
+    deliver(tmp_path / "source", tmp_path / "target", "onnx")
+    assert (tmp_path / "target" / "samples.npz").read_bytes() == b"samples"
+
+
+def test_delivery_to_the_load_generator_refuses_a_repository_without_samples(tmp_path: Path) -> None:
+    done = deliver(repository(tmp_path), tmp_path / "target")
+    assert done.returncode == 1
+    assert "has no samples.npz for the load generator" in done.stderr
+
+
 def test_delivery_refuses_an_altered_file(tmp_path: Path) -> None:
     source = repository(tmp_path)
     (source / "net-onnx" / "1" / "model.onnx").write_bytes(b"other")

@@ -1,7 +1,7 @@
 """Copy artifacts of a model repository into a volume and check every file: `deliver.py SOURCE TARGET [format…]`.
 
-Reads `<SOURCE>/<artifact>/manifest.json`, writes `<TARGET>/<artifact>/…`, the manifest last. A file that is missing,
-not listed or of another sha256 ends it with status 1 before any server starts. Standard library alone.
+Reads `<SOURCE>/<artifact>/manifest.json`, writes `<TARGET>/<artifact>/…`, the manifest last, and `samples.npz`. A file
+that is missing, not listed or of another sha256 ends it with status 1 before any server starts. Standard library alone.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ def main(argv: list[str]) -> int:
     """Deliver, print what went wrong on stderr, 1 where anything did."""
     source, target, formats = Path(argv[0]), Path(argv[1]), argv[2:]
     problems = deliver(source, target, formats)
-    if not formats:  # the load generator's copy: all artifacts, and the samples it sends
+    if (source / "samples.npz").is_file():  # servers warm up with them, the load generator sends them
         shutil.copyfile(source / "samples.npz", target / "samples.npz")
+    elif not formats:
+        problems.append(f"{source} has no samples.npz for the load generator")
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if problems else 0
