@@ -80,10 +80,9 @@ def overhead_range(report: Report) -> str:
     """The endpoints that add least and most."""
     names = Names(report.endpoints)
     ordered = sorted(report.overheads, key=lambda overhead: overhead.factor.value)
-    parts = [
-        f"{significant(o.factor.value, 2)} times with {names.short(o.endpoint)}" for o in (ordered[0], ordered[-1])
-    ]
-    return f"A single user waits {' to '.join(dict.fromkeys(parts))} as long as the model alone takes."
+    ends = dict.fromkeys((ordered[0], ordered[-1]))
+    times = " to ".join(f"{significant(end.factor.value, 2)} times ({names.short(end.endpoint)})" for end in ends)
+    return f"A single user waits {times} as long as the model alone takes."
 
 
 def _overhead(names: Names, overhead: Overhead, most: float) -> Row:

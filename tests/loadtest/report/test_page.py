@@ -196,6 +196,6 @@ def test_sizes_that_print_alike_are_just_as_good(page):
 
 def test_overhead_is_a_factor_with_its_interval(page):
     table = page[page.index('id="table-overhead"') :].partition("</table>")[0]
-    assert "A single user waits 2.2 times with tfserving grpc to 23 times with torchserve rest as long" in page
+    assert "A single user waits 2.2 times (tfserving grpc) to 23 times (torchserve rest) as long" in page
     assert "2.2 ×" in table
     assert "2.08 to 2.34" in table
