@@ -8,12 +8,9 @@ from loadtest.report.charts.tiers import tiers_picture
 from loadtest.report.format import count, plural
 from loadtest.report.html_table import to_html
 from loadtest.report.markup import Html, element, join
-from loadtest.report.rankings import caption_of, tells_apart
+from loadtest.report.rankings import caption_of, further, leading, tells_apart
 from loadtest.report.tables.choices import choices_table, overhead_range, overhead_table
 from loadtest.report.text import TIERS
-
-FURTHER = ("latency_alone", "latency_open", "cpu", "cost", "memory", "start", "size")
-"""The rankings that stand folded under `What to choose`; the first screen has throughput."""
 
 
 def opening(report: Report) -> Html:
@@ -28,14 +25,15 @@ def opening(report: Report) -> Html:
         element("p", " ".join(rest), class_="answer") if rest else None,
         warnings,
         element("div", id="filters", role="group", aria_label="Filter every table by", hidden=True),
-        _throughput(report),
+        _picture(report),
+        element("p", report.family.statement, class_="aside") if any(map(tells_apart, report.rankings)) else None,
         [element("p", note, class_="aside") for note in asides],
         element("p", " · ".join(facts_of(report)), class_="aside"),
     )
 
 
-def _throughput(report: Report) -> Html | None:
-    ranking = report.ranking("throughput")
+def _picture(report: Report) -> Html | None:
+    ranking = leading(report)
     if ranking is None:
         return None
     caption = f"{caption_of(report, ranking)}, best first. {TIERS if tells_apart(ranking) else ''}"
@@ -47,14 +45,13 @@ def choose(report: Report) -> Html | None:
     table = choices_table(report)
     if table is None:
         return None
-    rankings = [ranking for name in FURTHER if (ranking := report.ranking(name)) and ranking.ranked]
     folds = [
         element(
             "details",
             element("summary", caption_of(report, ranking)),
             tiers_picture(report, ranking, f"{caption_of(report, ranking)}, best first."),
         )
-        for ranking in rankings
+        for ranking in further(report)
     ]
     every = element("p", "Every endpoint, by each of these:", class_="note") if folds else None
     return element("section", element("h2", "What to choose"), to_html(table), every, folds, id="choose")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from loadtest.analysis.schema import Report
 from loadtest.report.answer import answer_of, notes_of
-from loadtest.report.first_screen import FURTHER, facts_of, kicker
-from loadtest.report.rankings import caption_of, tells_apart
+from loadtest.report.first_screen import facts_of, kicker
+from loadtest.report.rankings import caption_of, further, leading, tells_apart
 from loadtest.report.section import folded_markdown, section_markdown
 from loadtest.report.sections import sections_of
 from loadtest.report.tables.choices import choices_table, overhead_range, overhead_table, ranking_table
@@ -18,13 +18,13 @@ def render_markdown(report: Report) -> str:
     verdict, *rest = answer_of(report) or ["Nothing was measured."]
     parts = [f"# {plain(verdict)}", plain(" ".join(rest)), plain(f"{kicker(report)} · {' · '.join(facts_of(report))}")]
     parts.append("\n".join(f"> {plain(note)}  " for note in notes_of(report)))
-    if ranking := report.ranking("throughput"):
+    if ranking := leading(report):
         parts += [
             _titled(caption_of(report, ranking), ranking_table(report, ranking)),
-            NO_DIFFERENCE if tells_apart(ranking) else "",
+            f"{NO_DIFFERENCE} {plain(report.family.statement)}" if tells_apart(ranking) else "",
         ]
     parts += [_titled("What to choose", table) for table in present((choices_table(report),))]
-    parts += [folded_markdown(ranking_table(report, r)) for name in FURTHER if (r := report.ranking(name)) and r.ranked]
+    parts += [folded_markdown(ranking_table(report, ranking)) for ranking in further(report)]
     if overheads := overhead_table(report):
         parts += [_titled("What does a server add to the model?", overheads), overhead_range(report)]
     parts += [section_markdown(section) for section in sections_of(report)]

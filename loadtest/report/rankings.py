@@ -6,8 +6,21 @@ from loadtest.analysis.schema import Ranked, Ranking, Report
 from loadtest.report.format import figure, plural, significant
 from loadtest.report.text import MEASURES
 
+FURTHER = ("latency_alone", "latency_open", "cpu", "cost", "memory", "start", "size")
+"""The rankings that stand folded under `What to choose`; the first screen has throughput."""
 EXACT = ("peak_rss_bytes", "size_bytes")
 """Figures without an interval by their nature: they are compared by their digits."""
+
+
+def leading(report: Report) -> Ranking | None:
+    """The ranking of the first screen: throughput, or the first that there is where nothing was loaded."""
+    return report.ranking("throughput") or next(iter(report.rankings), None)
+
+
+def further(report: Report) -> list[Ranking]:
+    """The other rankings, in the order of FURTHER."""
+    rankings = [ranking for name in FURTHER if (ranking := report.ranking(name)) and ranking.ranked]
+    return [ranking for ranking in rankings if ranking != leading(report)]
 
 
 def caption_of(report: Report, ranking: Ranking) -> str:

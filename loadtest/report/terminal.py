@@ -9,7 +9,7 @@ from loadtest.report.answer import answer_of, notes_of
 from loadtest.report.charts.primitives import from_zero
 from loadtest.report.format import figure, interval
 from loadtest.report.names import Names
-from loadtest.report.rankings import caption_of, tells_apart
+from loadtest.report.rankings import caption_of, leading, tells_apart
 from loadtest.report.tables.choices import choices_table
 from loadtest.report.text import plain_reason
 from loadtest.table import to_text
@@ -22,8 +22,9 @@ BAR = 30
 def render_text(report: Report) -> str:
     """The first screen in at most WIDTH columns."""
     parts = [_wrapped(" ".join(answer_of(report))), *map(_wrapped, notes_of(report))]
-    if ranking := report.ranking("throughput"):
+    if ranking := leading(report):
         parts.append(_tiers(report, ranking))
+        parts.append(_wrapped(report.family.statement) if tells_apart(ranking) else "")
     if choices := choices_table(report):
         parts.append(f"What to choose\n{to_text(choices)}")
     return "\n\n".join(part for part in parts if part)

@@ -186,7 +186,7 @@ def build_report() -> Report:
         Design("quick", 1, 2, 40, 0.25, (("onnxruntime", "tflite"), ("tfserving", "torchserve")), 5.0, open_load,
                ("single_stream", "closed-8", "closed-32", "open"), 32, 312.0),
         Environment(machine, Pinning((0,), (1,)), versions, "0123456789abcdef", False),
-        Family(0.05, 51, "All intervals of this screen hold together with a probability of at least 95 %."),
+        Family(0.05, 51, "All tiers and named comparisons of this report hold together with 95 % confidence."),
         Steadiness(True, 0.06, 1.3, 2),
         endpoints,
         rankings=tuple(ranking_of(question, endpoints) for question in QUESTIONS),

@@ -65,6 +65,11 @@ def test_terminal_separates_tiers_and_what_is_not_ranked(report, screen):
     assert "torchserve rest  " in screen.partition("── not ranked")[2]
 
 
+def test_both_state_the_error_rate(report, markdown, screen):
+    assert report.family.statement in markdown
+    assert report.family.statement in screen
+
+
 def test_terminal_says_what_to_choose(screen):
     assert re.search(r"^Fastest start +tflite +0.346 s +none$", screen, re.MULTILINE)
     assert "Cheapest million answers" in screen

@@ -194,6 +194,16 @@ def test_sizes_that_print_alike_are_just_as_good(page):
     assert "onnxruntime and 2 others" in smallest or "onnxruntime and 5 others" in smallest
 
 
+def test_first_screen_states_the_error_rate_of_all_of_it(report, page):
+    first_screen = page[: page.index('id="choose"')]
+    assert report.family.statement in first_screen
+
+
+def test_without_throughput_the_first_ranking_leads(report):
+    alone = replace(report, rankings=report.rankings[1:2])
+    assert 'id="tiers-latency-alone"' in render_html(alone).partition('id="choose"')[0]
+
+
 def test_overhead_is_a_factor_with_its_interval(page):
     table = page[page.index('id="table-overhead"') :].partition("</table>")[0]
     assert "A single user waits 2.2 times (tfserving grpc) to 23 times (torchserve rest) as long" in page
