@@ -7,7 +7,7 @@ from loadtest.report import text as words
 from loadtest.report.answer import counts
 from loadtest.report.charts.panels import Styler, legend, shown_percentile, styler_of, undrawn
 from loadtest.report.charts.quantiles import quantile_panels
-from loadtest.report.charts.resources import cpu_row, gap_row, memory_row, slo_row, start_row
+from loadtest.report.charts.resources import gap_row, memory_row, slo_row, start_row
 from loadtest.report.charts.rows import Chart, row_panels
 from loadtest.report.charts.throughput import closed_points, throughput_panels
 from loadtest.report.charts.training import modes_panel
@@ -167,16 +167,10 @@ def _unmet(report: Report) -> str:
 
 
 def _resources(report: Report, styler: Styler) -> Section:
-    figures = (
-        Figure(row_panels(report, styler, Chart("memory, MB", memory_row)), words.MEMORY, "Memory"),
-        Figure(
-            row_panels(report, styler, Chart("CPU seconds per 1,000 answers", cpu_row)), words.CPU, "Processor time"
-        ),
-    )
+    figure = Figure(row_panels(report, styler, Chart("memory, MB", memory_row)), words.MEMORY)
     tables = present((resources_table(report),))
-    return Section(
-        "resources", "What does an endpoint cost to run?", legend=legend(report, styler), figures=figures, tables=tables
-    )
+    title = "What does an endpoint cost to run?"
+    return Section("resources", title, legend=legend(report, styler), figures=(figure,), tables=tables)
 
 
 def _start(report: Report, styler: Styler) -> Section:

@@ -70,7 +70,6 @@ SLO = (
 )
 MEMORY = "Peak resident memory of the server's processes; hollow: steady, after the load."
 START = "From the start of the process to live and ready (hollow) and to the first right answer (filled)."
-CPU = "Under the most users of the closed loop."
 OVERHEAD = (
     "How many times as long a single user waits for the served model as a call of the same artifact in the same "
     "process takes, both at the median. 1 would be no overhead."

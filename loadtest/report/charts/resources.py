@@ -1,4 +1,4 @@
-"""The rows of the charts about memory, start, processor time, open load and the rate that keeps a target."""
+"""The rows of the charts about memory, start, open load and the rate that keeps a target."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from loadtest.analysis.schema import Report
 from loadtest.report.charts.rows import Mark, MarkRow
 from loadtest.report.format import latency, significant, size
 from loadtest.report.tables.points import is_ranked
-from loadtest.report.tables.resources import busiest
 
 RowMaker = Callable[[EndpointReport], MarkRow | None]
 
@@ -43,16 +42,6 @@ def start_row(endpoint: EndpointReport) -> MarkRow | None:
     ]
     last = Mark(first, f"{endpoint.name}\nfirst answer after {significant(first)} s")
     return _row(endpoint, (*steps, last), f"{significant(first)} s")
-
-
-def cpu_row(endpoint: EndpointReport) -> MarkRow | None:
-    """CPU seconds for 1,000 answers under the most users of the closed loop."""
-    point = busiest(endpoint)
-    if point is None or point.cpu_s_per_1000 is None:
-        return None
-    value = significant(point.cpu_s_per_1000.value)
-    mark = Mark(point.cpu_s_per_1000.value, f"{endpoint.name}\n{value} CPU s per 1,000 answers")
-    return _row(endpoint, (mark,), value, ranked=is_ranked(point))
 
 
 def gap_row(percentile: str) -> RowMaker:

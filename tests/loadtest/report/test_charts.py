@@ -12,7 +12,7 @@ from loadtest.analysis.training_modes import Mode, TrainingModes
 from loadtest.report.charts.panels import shown_percentile, styler_of
 from loadtest.report.charts.primitives import Scale, from_zero, spanning, spread
 from loadtest.report.charts.quantiles import last_stated, quantile_panels
-from loadtest.report.charts.resources import cpu_row, gap_row, memory_row, slo_row
+from loadtest.report.charts.resources import gap_row, memory_row, slo_row
 from loadtest.report.charts.rows import Chart, row_panels
 from loadtest.report.charts.throughput import throughput_panels
 from loadtest.report.charts.tiers import tiers_picture
@@ -94,7 +94,7 @@ def test_rates_are_drawn_for_endpoints_that_meet_the_target(report):
 def test_a_row_without_a_figure_is_left_out(report):
     first = report.endpoints[0]
     bare = replace(first, peak_rss_bytes=None, cold_start=None, points=())
-    assert memory_row(bare) is cpu_row(bare) is gap_row("p95")(bare) is None
+    assert memory_row(bare) is gap_row("p95")(bare) is None
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,21 @@ def test_page_leaves_out_what_was_not_measured(few, section, absent):
     assert section not in Outline(render_html(replace(few, **absent))).ids
 
 
+def test_a_model_of_the_users_own_is_not_described_by_the_twins(few):
+    own = replace(few, training=(), endpoints=tuple(replace(e, framework="", format="onnx") for e in few.endpoints))
+    words = " ".join(Outline(render_html(own)).words)
+    for foreign in (
+        "MNIST",
+        "twin",
+        "image",
+        "probability",
+        "Which framework",
+        "tensorflow_model_server",
+        "small network",
+    ):
+        assert foreign not in words.partition('"use strict"')[0]
+
+
 def test_a_comparison_without_points_is_still_a_page(few):
     empty = replace(few, endpoints=tuple(replace(endpoint, points=()) for endpoint in few.endpoints))
     assert "No endpoint can be ranked by throughput" in render_html(empty)
