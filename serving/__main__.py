@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from contract import Manifest, StageError, Tensors
+from contract import MODEL_REPOSITORY, Manifest, StageError, Tensors, shown
 from serving.client import PredictionError, check, predict
 from serving.process.supervisor import read_running, up
 from serving.repository import read_artifacts, read_samples
 from serving.server import Endpoint, find_server, list_servers, servers_for
+
+PRINTED = 100
 
 
 def list_command(_arguments: argparse.Namespace) -> int:
@@ -40,6 +42,8 @@ def smoke_command(_arguments: argparse.Namespace) -> int:
     failed = 0
     for endpoint in read_running():
         try:
+            if endpoint.artifact not in artifacts:
+                raise PredictionError(f"{endpoint.name}: {shown(MODEL_REPOSITORY)} has no such artifact: set MODEL")
             answer = check(endpoint, artifacts[endpoint.artifact], samples, [0])
         except PredictionError as error:
             failed += 1
@@ -50,15 +54,38 @@ def smoke_command(_arguments: argparse.Namespace) -> int:
 
 
 def predict_command(arguments: argparse.Namespace) -> int:
-    """Print the label and the outputs for an image, or for a sample of the repository."""
+    """Print the outputs for an image, or for a sample of the repository; the label where they are class scores."""
     endpoint = _find_endpoint(arguments.endpoint)
     manifest = read_artifacts()[endpoint.artifact]
     inputs = _inputs(arguments, manifest)
     answer = predict(endpoint, manifest, inputs)
     for name, array in answer.outputs.items():
-        print(f"label {int(np.argmax(array[0]))}")
-        print(f"{name} {' '.join(f'{value:.6f}' for value in np.ravel(array[0]))}")
+        if are_probabilities(array):
+            print(f"label {int(np.argmax(array[0]))}")
+        print(describe_output(name, array))
     return 0
+
+
+def are_probabilities(array: np.ndarray) -> bool:
+    """Whether an output is a table of class probabilities, whose largest is a label."""
+    if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] < 2:
+        return False
+    return bool((array >= 0).all() and np.allclose(array.sum(axis=1), 1, atol=1e-2))
+
+
+def describe_output(name: str, array: np.ndarray) -> str:
+    """One line for an output: its name, its shape, its values (the first PRINTED)."""
+    words = [printed(value) for value in array.ravel()[:PRINTED].tolist()]
+    if array.size > PRINTED:
+        words.append(f"… {array.size - PRINTED:,} more")
+    return f"{name} {list(array.shape)} {' '.join(words)}"
+
+
+def printed(value: object) -> str:
+    """A value as its datatype has it: integers and booleans exactly, strings in quotes."""
+    if isinstance(value, bytes):
+        return repr(value.decode(errors="replace"))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def conformance_command(words: Sequence[str]) -> int:

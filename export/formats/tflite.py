@@ -146,9 +146,20 @@ def run_first_subgraph(
         for name, index in inputs.items():
             interpreter.set_tensor(index, tensors[name])
         interpreter.invoke()
-        return {name: interpreter.get_tensor(index) for name, index in outputs.items()}  # copies
+        return {name: content(interpreter, index) for name, index in outputs.items()}
 
     return run
+
+
+def content(interpreter: Any, index: int) -> np.ndarray:
+    """A copy of a tensor's content; LiteRT raises where there is no element, as where a filter lets none pass."""
+    try:
+        return np.asarray(interpreter.get_tensor(index))
+    except ValueError:
+        details = {detail["index"]: detail for detail in interpreter.get_output_details()}
+        if index not in details or 0 not in details[index]["shape"]:
+            raise
+        return np.empty(details[index]["shape"], details[index]["dtype"])
 
 
 def chosen_signature(path: Path, signatures: list[str]) -> str:
