@@ -22,9 +22,6 @@ MODULES = [path for path in FILES if path.relative_to(ROOT).parts[0] in (*STAGES
 DRAWERS = r"utils?|helpers?|common|misc|managers?|wrappers?|backends?"
 IMAGES = r"crowds?|wires?|visits?|turns|suffers?"
 BANNED = re.compile(rf"(^|_)({DRAWERS}|{IMAGES})($|_)")
-NOT_RENAMED_YET = {  # an entry goes with its rename; none is left in a release
-    "tests/loadtest/generator/test_generator.py",
-}
 HEAVY = ("tensorflow", "torch", "onnxruntime", "ai_edge_litert", "locust", "gevent", "grpc")
 
 
@@ -77,13 +74,13 @@ def test_no_banned_names(path: Path) -> None:
     names = [n.name for n in ast.walk(tree) if isinstance(n, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)]
     parts = path.relative_to(ROOT).with_suffix("").parts
     snake = [re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in (*parts, *names)]
-    assert named(path) in NOT_RENAMED_YET or not [name for name in snake if BANNED.search(name)]
+    assert not [name for name in snake if BANNED.search(name)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_no_module_hides_one_of_the_standard_library(path: Path) -> None:
     names = set(path.relative_to(ROOT).with_suffix("").parts)
-    assert named(path) in NOT_RENAMED_YET or not names & sys.stdlib_module_names
+    assert not names & sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("listing", ["export.format.list_formats", "serving.server.list_servers"])
@@ -99,7 +96,7 @@ def test_listing_imports_nothing_heavy(listing: str) -> None:
 def test_only_the_generator_imports_locust_and_gevent() -> None:
     importers = {named(path) for path in MODULES if imported_roots(path) & {"locust", "gevent"}}
     allowed = "loadtest/generator/", "loadtest/locustfile.py"
-    assert not {name for name in importers - NOT_RENAMED_YET if not name.startswith(allowed)}
+    assert not {name for name in importers if not name.startswith(allowed)}
 
 
 def pinned() -> dict[str, str]:

@@ -63,7 +63,7 @@ def test_a_run_knows_the_resources_of_the_server(results: Results) -> None:
     assert 0 < results["rest"][1]["client"]["cpu_share"] <= 1.1
 
 
-def test_a_result_has_the_bytes_on_the_wire(results: Results) -> None:
+def test_a_result_has_the_bytes_of_request_and_answer(results: Results) -> None:
     for name in HEALTHY:
         assert results[name][0]["request_bytes"] == 3136
         assert 3136 < results[name][0]["request_wire_bytes"] < 3600
