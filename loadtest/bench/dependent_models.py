@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def write_samples(model: DependentModel, path: Path) -> None:
     np.savez(path, **arrays)
 
 
-def build(folder: Path) -> None:
+def build(folder: Path, models: Sequence[DependentModel] = MODELS) -> None:
     """Write every model in every format into the model repository `folder`."""
     from export.formats.savedmodel import set_threads
     from export.import_model import ImportRequest, import_model
@@ -93,7 +93,7 @@ def build(folder: Path) -> None:
 
     set_threads(tf, 1)  # as the import asks, before TensorFlow runs anything
     with tempfile.TemporaryDirectory() as temporary:
-        for model in MODELS:
+        for model in models:
             place = Path(temporary) / model.name
             place.mkdir()
             write_samples(model, place / "samples.npz")

@@ -68,7 +68,7 @@ class GrpcApi:
         methods["ModelInfer"] = Method(self.infer)
         return {f"/{SERVICE}/{name}": method for name, method in methods.items()} | health_methods(self._is_serving)
 
-    def infer(self, data: bytes, call: Call) -> Awaitable[bytes]:
+    def infer(self, data: bytes | memoryview, call: Call) -> Awaitable[bytes]:
         """ModelInfer; a long message is read in a thread."""
         if len(data) >= LONG_BYTES:
             return self._infer_long(data, call)
@@ -80,7 +80,7 @@ class GrpcApi:
             served.count_error(error)
             raise
 
-    async def _infer_long(self, data: bytes, call: Call) -> bytes:
+    async def _infer_long(self, data: bytes | memoryview, call: Call) -> bytes:
         parsed = await run_long(parse, data)
         served = self._models.find(parsed.message.model_name, parsed.message.model_version or None)
         with served.in_use():

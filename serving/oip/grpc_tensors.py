@@ -59,7 +59,7 @@ class ParsedRequest:
     """The typed contents that were taken out of an input, by its index."""
 
 
-def parse(data: bytes) -> ParsedRequest:
+def parse(data: bytes | memoryview) -> ParsedRequest:
     """Parse a message; raises RequestError where it is none."""
     try:
         if len(data) >= WALK_BYTES:
@@ -91,7 +91,7 @@ def _walk(data: memoryview) -> ParsedRequest:
 
 
 def _take_contents(tensor: memoryview) -> tuple[Any, dict[str, Elements]] | None:
-    """An InferInputTensor and its typed contents; None where these are not packed as usual."""
+    """An InferInputTensor and its typed contents; None where it has none, or not packed as usual."""
     head: list[memoryview] = []
     pieces: dict[str, list[Any]] = {}
     for item in fields(tensor):
@@ -103,8 +103,12 @@ def _take_contents(tensor: memoryview) -> tuple[Any, dict[str, Elements]] | None
                 return None
             name = FIELDS[packed.number - 1]
             pieces.setdefault(name, []).append(_read_packed(name, packed.content))
-    contents: dict[str, Elements]
-    contents = {name: parts if name == "bytes_contents" else np.concatenate(parts) for name, parts in pieces.items()}
+    if not pieces:
+        return None
+    contents: dict[str, Elements] = {}
+    for name, parts in pieces.items():
+        is_whole = name == "bytes_contents"
+        contents[name] = parts if is_whole else parts[0] if len(parts) == 1 else np.concatenate(parts)
     return _Tensor.FromString(b"".join(head)), contents
 
 
@@ -156,7 +160,8 @@ def _from_contents(spec: TensorSpec, shape: list[int], tensor: Any, contents: di
         raise RequestError(400, f"input {spec.name!r}: {needed}, got {got}")
     if spec.datatype == "BYTES":
         return bytes_array(elements, shape)  # type: ignore[arg-type]
-    return _typed(spec, np.asarray(elements)).reshape(shape)
+    wide = {"i": np.int64, "u": np.uint64}.get(spec.dtype.kind)
+    return _typed(spec, np.asarray(elements, wide)).reshape(shape)
 
 
 def _typed(spec: TensorSpec, array: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ def parse_text(text: bytes | memoryview) -> Any:
         raise RequestError(400, f"the request is not JSON: {str(error).partition('.')[0]}") from None
 
 
-def parse_text_in_pieces(text: bytes) -> tuple[Any, dict[str, LongArray]]:
+def parse_text_in_pieces(text: bytes | memoryview) -> tuple[Any, dict[str, LongArray]]:
     """Parse a long JSON text but for its tensors' data, which it has keys for; raises RequestError."""
     rest, arrays = cut(text, TENSOR_DEPTH)
     if len(rest) > REST_BYTES:

@@ -68,7 +68,7 @@ class InputTensor:
     """The bytes, where they lie behind the JSON, the value of `data`, or the array itself."""
 
 
-def read_infer(body: bytes, header_length: str | None, signature: Signature) -> InferRequest:
+def read_infer(body: bytes | memoryview, header_length: str | None, signature: Signature) -> InferRequest:
     """Read the body of an infer request; `header_length` is the value of Inference-Header-Content-Length."""
     document = parse(body, header_length)
     tensors, wants = check(document, signature)
@@ -77,7 +77,7 @@ def read_infer(body: bytes, header_length: str | None, signature: Signature) -> 
     return InferRequest(inputs, wants)
 
 
-def parse(body: bytes, header_length: str | None) -> Document:
+def parse(body: bytes | memoryview, header_length: str | None) -> Document:
     """Read the JSON; raises RequestError where it is none."""
     view = memoryview(body)
     if header_length is None:
@@ -106,7 +106,7 @@ def _has_data(fields: dict[str, Any]) -> bool:
     return not isinstance(tensors, list) or any(not isinstance(t, dict) or "data" in t for t in tensors)
 
 
-def _parse_fields(text: bytes, binary: memoryview) -> Document:
+def _parse_fields(text: bytes | memoryview, binary: memoryview) -> Document:
     root, long_arrays = parse_text_in_pieces(text) if len(text) >= LONG_BYTES else (parse_text(text), {})
     if type(root) is not simdjson.Object:
         raise RequestError(400, "the request must be a JSON object")

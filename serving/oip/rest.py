@@ -159,7 +159,7 @@ class RestApi:
         return Response(200)
 
 
-def _takes_long(body: bytes, length: str | None, served: ServedModel) -> bool:
+def _takes_long(body: bytes | memoryview, length: str | None, served: ServedModel) -> bool:
     """Whether a request has so much to parse that it is read in a thread; numbers behind the JSON are not parsed."""
     if len(body) < LONG_BYTES:
         return False
