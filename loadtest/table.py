@@ -110,7 +110,8 @@ def _line(fields: Sequence[str]) -> str:
 
 
 def _markdown(cell: Cell) -> str:
-    return plain(cell.text) + (f" ({plain(cell.detail)})" if cell.detail else "")
+    text = f"**{plain(cell.text)}**" if cell.mark in ("bad", "warn") else plain(cell.text)
+    return text + (f" ({plain(cell.detail)})" if cell.detail else "")
 
 
 def plain(text: str) -> str:

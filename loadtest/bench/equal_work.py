@@ -32,6 +32,7 @@ from contract import (
     to_json,
     write_whole,
 )
+from loadtest.bench.table import markdown
 from loadtest.client.grpc import GrpcConnection
 from loadtest.client.http1 import Http1Connection
 from loadtest.client.requests import grpc_request, http1_request
@@ -193,15 +194,19 @@ def _row(name: str, protocol: str, result: dict[str, Any]) -> dict[str, Any]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The figures as a Markdown table; times as slow against the resized binary tensor."""
     fair = next(row for row in rows if row["payload"] == "resized, FP32, binary")
+    head = ("what is sent", "protocol", "request, MB", "requests/s, one user", "p50, ms", "times as slow")
     lines = [
-        "| what is sent | protocol | request, MB | requests/s, one user | p50, ms | times as slow |",
-        "|---|---|---:|---:|---:|---:|",
+        (
+            row["payload"],
+            row["protocol"],
+            f"{row['request_bytes'] / 1e6:.2f}",
+            f"{row['throughput_rps']:,.1f}",
+            f"{row['p50_ms']:.2f}",
+            f"{fair['throughput_rps'] / row['throughput_rps']:.1f}",
+        )
+        for row in rows
     ]
-    for row in rows:
-        slow = fair["throughput_rps"] / row["throughput_rps"]
-        figures = f"{row['request_bytes'] / 1e6:.2f} | {row['throughput_rps']:,.1f} | {row['p50_ms']:.2f} | {slow:.1f}"
-        lines.append(f"| {row['payload']} | {row['protocol']} | {figures} |")
-    return "\n".join(lines) + "\n"
+    return f"{markdown(head, lines, left=2)}\n"
 
 
 def main(words: Sequence[str]) -> int:

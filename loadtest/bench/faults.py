@@ -30,6 +30,9 @@ from contract import MODEL_REPOSITORY, ROOT, StageError, to_json, write_whole
 from loadtest.bench.client_threads import ClientThreads
 from loadtest.client.target import build_target
 from loadtest.runs.environment import environment, pinning
+from loadtest.table import Column, Table, to_text
+from loadtest.table import Row as Line
+from loadtest.table import row as line
 from serving.process.launcher import Running, free_ports, start, wait_ready
 from serving.repository import read_artifacts
 from serving.server import (
@@ -51,6 +54,9 @@ PATIENCE_S = 60.0
 CLIENTS = {VERSION_SWAP: 4, FULL_QUEUE: 24, TERMINATION: 4, KILLED_WORKER: 4}
 """Of each protocol."""
 Row = dict[str, Any]
+WORDS = ("server", "fault", "protocol")
+COUNTS = ("right", "refused", "failed", "wrong")
+"""Of a row, in the order of the table."""
 
 
 @dataclass(frozen=True)
@@ -184,14 +190,13 @@ def meets_requirements(row: Row) -> bool:
 
 def table(rows: list[Row]) -> str:
     """The rows as text."""
-    head = ("server", "fault", "protocol", "right", "refused", "failed", "wrong", "worst ms")
-    lines = ["{:<12} {:<14} {:<8} {:>8} {:>8} {:>7} {:>6} {:>9}".format(*head)]
-    for row in rows:
-        counts = f"{row['right']:>8,} {row['refused']:>8,} {row['failed']:>7} {row['wrong']:>6}"
-        missed = "" if meets_requirements(row) else "  MISSED"
-        names = f"{row['server']:<12} {row['fault']:<14} {row['protocol']:<8}"
-        lines.append(f"{names} {counts} {row['worst_ms']:>9,.1f}{missed}")
-    return "\n".join(lines)
+    columns = (*map(Column, WORDS), *(Column(name, True) for name in COUNTS), Column("worst ms", True), Column(""))
+    return to_text(Table("faults", "", columns, tuple(map(_line, rows))))
+
+
+def _line(row: Row) -> Line:
+    words, counts = (row[name] for name in WORDS), (f"{row[name]:,}" for name in COUNTS)
+    return line(*words, *counts, f"{row['worst_ms']:,.1f}", "" if meets_requirements(row) else "MISSED")
 
 
 def _wait_until(condition: Callable[[], bool], what: str) -> None:

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from loadtest.bench.measure import CHANGING, CONSTANT
+from loadtest.table import Cell, Column, Table, row, to_markdown
 
 CONNECTIONS = (1, 8, 32)
 
@@ -47,7 +48,7 @@ def rows_table(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def thresholds_table(thresholds: Iterable[Mapping[str, Any]]) -> str:
     """What was demanded, what was measured, and whether that is enough."""
-    lines = []
+    lines: list[list[str | Cell]] = []
     for threshold in thresholds:
         sign = "at most" if threshold["at_most"] else "at least"
         bound = "-" if threshold["bound"] is None else f"{sign} {threshold['bound']:g}"
@@ -56,7 +57,7 @@ def thresholds_table(thresholds: Iterable[Mapping[str, Any]]) -> str:
         if threshold["median"] is not None:
             span = f"({threshold['lowest']:,.3f} to {threshold['highest']:,.3f})"
             measured = f"{threshold['median']:,.3f}{unit} {span}"
-        met = {True: "yes", False: "**no**", None: "-"}[threshold["met"]]
+        met = {True: Cell("yes"), False: Cell("no", mark="bad"), None: Cell("-")}[threshold["met"]]
         lines.append([threshold["name"], bound, measured, met])
     return markdown(["Threshold", "Bound", "Median (range of the rounds)", "Met"], lines, left=1)
 
@@ -87,7 +88,7 @@ def _latency(row: Mapping[str, Any] | None) -> str:
     return f"{row['p50_ms']:.2f} / {row['p99_ms']:.2f}" if row else "-"
 
 
-def markdown(head: Sequence[str], lines: Iterable[Sequence[str]], left: int) -> str:
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str | Cell]], left: int) -> str:
     """A table whose first `left` columns are words."""
-    rule = ["---" if index < left else "---:" for index in range(len(head))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
+    columns = tuple(Column(name, index >= left) for index, name in enumerate(head))
+    return to_markdown(Table("figures", "", columns, tuple(row(*cells) for cells in lines)))

@@ -25,6 +25,11 @@ def test_markdown_escapes_aligns_and_marks_what_is_not_ranked():
     ]
 
 
+def test_what_is_marked_bad_is_bold_in_markdown():
+    table = Table("t", "", (Column("Met"),), (row(Cell("no", mark="bad")), row(Cell("yes", mark="good"))))
+    assert to_markdown(table).splitlines()[2:] == ["| **no** |", "| yes |"]
+
+
 def test_only_what_markdown_would_read_is_escaped():
     assert plain("a_b *c* _d_ <e>\n[f]") == "a_b \\*c\\* \\_d\\_ \\<e\\> \\[f\\]"
 
