@@ -31,10 +31,17 @@ class Listeners:
     async def open(cls, name: str, options: argparse.Namespace, metrics: Metrics, models: ModelRepository) -> Listeners:
         """Listen on both ports."""
         shared = options.workers > 1
+        limits = Limits(
+            body_bytes=options.max_body_bytes,
+            header_timeout_s=options.header_timeout_s,
+            silence_timeout_s=options.silence_timeout_s,
+            least_rate=options.least_rate,
+            idle_timeout_s=options.idle_timeout_s,
+        )
         rest = await http.serve(
             oip_rest.RestApi(models, metrics, name, _version(), options.max_body_bytes),
             [bound_socket(options.host, options.rest_port, shared=shared)],
-            Limits(body_bytes=options.max_body_bytes),
+            limits,
             errors=oip_rest.Errors(),
             tls=tls_context(options.tls_cert, options.tls_key),
             token=options.token,
@@ -44,7 +51,7 @@ class Listeners:
         rpc = await rpc_server.serve(
             oip_grpc.GrpcApi(models, name, _version()).methods(),
             [bound_socket(options.host, options.grpc_port, shared=shared)],
-            Limits(body_bytes=options.max_body_bytes),
+            limits,
             to_error=oip_grpc.to_rpc_error,
             tls=tls_context(options.tls_cert, options.tls_key),
             token=options.token,

@@ -24,6 +24,7 @@ from serving.process.cpus import available_cpus
 from serving.process.prefork import run_workers
 from serving.process.sockets import bound_socket, check_pair
 from serving.server import Settings
+from serving.transport.limits import Limits
 
 if TYPE_CHECKING:
     from serving.hosting.model_repository import ModelRepository
@@ -64,6 +65,16 @@ def _parser(server: OipServer) -> argparse.ArgumentParser:
     add("--run-in", choices=("auto", "loop", "thread"), default="auto", help="where the model runs")
     add("--versions", type=int, default=1, help="newest versions to serve of each model; 0: all")
     add("--poll-s", type=float, default=1.0, help="seconds between looks at the repository; 0: never")
+    limits = Limits()
+    add("--header-timeout-s", type=float, default=limits.header_timeout_s, help="longest time for a request's headers")
+    add("--silence-timeout-s", type=float, default=limits.silence_timeout_s, help="how long a transfer may stand still")
+    add(
+        "--least-rate",
+        type=float,
+        default=limits.least_rate,
+        help="bytes a second that a transfer must reach; 0: any",
+    )
+    add("--idle-timeout-s", type=float, default=limits.idle_timeout_s, help="longest time between two REST requests")
     add("--max-body-bytes", type=int, default=64 * 2**20, help="largest request, over either protocol")
     add("--grace-s", type=float, default=0.2, help="after SIGTERM, seconds in which requests are still taken")
     add("--drain-s", type=float, default=10.0, help="after SIGTERM, the most seconds until the end")
@@ -81,6 +92,11 @@ def _check(options: argparse.Namespace) -> None:
     for name in ("workers", "max_batch_size", "max_queue_size"):
         if getattr(options, name) < 1:
             raise StageError(f"--{name.replace('_', '-')} {getattr(options, name)}: must be at least 1")
+    for name in ("header_timeout_s", "silence_timeout_s", "idle_timeout_s"):
+        if getattr(options, name) <= 0:
+            raise StageError(f"--{name.replace('_', '-')} {getattr(options, name):g}: must be above 0")
+    if options.least_rate < 0:
+        raise StageError(f"--least-rate {options.least_rate:g}: must be at least 0")
     if not options.model_repository.is_dir():
         raise StageError(f"no folder {shown(options.model_repository)}: run `make export`")
     for port in (options.rest_port, options.grpc_port):

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import stat
 from pathlib import Path
 
 from contract import StageError
 
+REMEDIES = {
+    errno.EADDRNOTAVAIL: "give --host an address of this machine",
+    errno.EACCES: "choose a port from 1024 on",
+}
+"""What mends a refusal of the system."""
+
 
 def bound_socket(host: str, port: int, *, shared: bool) -> socket.socket:
     """A TCP socket bound to `host:port`, not yet listening; `shared` lets several processes bind the same port.
 
-    Raises StageError where the port is taken.
+    Raises StageError where the host or the port can't be had.
     """
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    where = f"{host}:{port}"
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         bound.bind((host, port))
+    except socket.gaierror as error:
+        bound.close()
+        raise StageError(f"can't listen on {where}: {error.strerror}: give --host an address of this machine") from None
     except OSError as error:
         bound.close()
-        raise StageError(f"can't listen on {host}:{port}: {error.strerror}: choose another port") from None
+        remedy = REMEDIES.get(error.errno or 0, "choose another port")
+        raise StageError(f"can't listen on {where}: {error.strerror}: {remedy}") from None
     return bound
 
 

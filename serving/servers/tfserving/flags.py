@@ -55,6 +55,13 @@ class Flags:
     drain_seconds: float = 10.0
     """After SIGTERM the most seconds until the end."""
     max_body_bytes: int = 64 * 2**20
+    header_timeout_seconds: float = 10.0
+    silence_timeout_seconds: float = 30.0
+    """How long a body or an answer on its way may stand still."""
+    least_rate: float = 240.0
+    """Bytes a second that it has to reach on the whole; 0: any."""
+    idle_timeout_seconds: float = 300.0
+    """Between two REST requests of a connection."""
     tls_cert: str = ""
     """Certificate chain (PEM): TLS on both ports, over gRPC unless --ssl_config_file says otherwise."""
     tls_key: str = ""

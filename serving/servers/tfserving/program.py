@@ -190,11 +190,10 @@ class Program:
             flags.rest_api_enable_cors_support,
         )
 
-        limits = Limits(body_bytes=flags.max_body_bytes, header_bytes=HEADER_BYTES)
         return await serve(
             api.handle,
             [bound],
-            limits,
+            limits_of(flags),
             errors=api,
             tls=self._tls(),
             token=flags.token or None,
@@ -214,13 +213,25 @@ class Program:
         return await rpc_server.serve(
             methods,
             sockets,
-            Limits(body_bytes=flags.max_body_bytes, header_bytes=HEADER_BYTES),
+            limits_of(flags),
             to_error=refuse,
             tls=configured_tls(Path(flags.ssl_config_file)) if flags.ssl_config_file else self._tls(),
             token=flags.token or None,
             public=(HEALTH_PATH,),
             log=log_call if flags.access_log else None,
         )
+
+
+def limits_of(flags: Flags) -> Limits:
+    """What one client may use, over REST and over gRPC."""
+    return Limits(
+        body_bytes=flags.max_body_bytes,
+        header_bytes=HEADER_BYTES,
+        header_timeout_s=flags.header_timeout_seconds,
+        silence_timeout_s=flags.silence_timeout_seconds,
+        least_rate=flags.least_rate,
+        idle_timeout_s=flags.idle_timeout_seconds,
+    )
 
 
 def configured_tls(path: Path) -> ssl.SSLContext:

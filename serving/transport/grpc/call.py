@@ -16,10 +16,13 @@ from serving.transport.compression import CompressionError, InflatedTooLargeErro
 from serving.transport.grpc.status import Code, RpcError
 from serving.transport.http2.frames import literal_headers
 from serving.transport.limits import Limits
+from serving.transport.offload import INFLATE_BYTES, LONG_BYTES
 
 TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
 UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 ENCODINGS = ("identity", "gzip", "deflate")
+PREFIX_BYTES = 5
+"""Before each message: whether it is compressed, and its length."""
 
 
 @dataclass(slots=True)
@@ -77,6 +80,8 @@ class Shared:
     log: Log | None = None
     connections: set[Any] = field(default_factory=set)
     buffered_bytes: int = 0
+    now_s: Callable[[], float] = time.monotonic
+    """The clock of all deadlines but those that clients set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +126,22 @@ def read_head(fields: list[tuple[str, str]]) -> Head:
     return Head(path, metadata, timeout_s, fault)
 
 
-def read_message(body: bytes, metadata: Mapping[str, str], limit: int) -> bytes:
+def takes_long(parts: Sequence[bytes], size: int) -> bool:
+    """Whether reading a message of `size` bytes belongs in a thread."""
+    return size > LONG_BYTES or (size > INFLATE_BYTES and parts[0][:1] == b"\1")
+
+
+def read_message(parts: list[bytes], metadata: Mapping[str, str], limit: int) -> bytes:
     """The one message of a unary request: a flag, its length in four bytes, its content; raises RpcError."""
-    if len(body) < 5 or int.from_bytes(body[1:5], "big") != len(body) - 5 or body[0] > 1:
-        raise RpcError(Code.INVALID_ARGUMENT, f"the request's {len(body)} bytes are not one length-prefixed message")
-    return _inflate(body[5:], metadata.get("grpc-encoding", "identity"), limit) if body[0] else body[5:]
+    size = sum(map(len, parts))
+    while len(parts) > 1 and len(parts[0]) < PREFIX_BYTES:
+        parts[:2] = [parts[0] + parts[1]]
+    prefix = parts[0][:PREFIX_BYTES] if parts else b""
+    if len(prefix) < PREFIX_BYTES or int.from_bytes(prefix[1:], "big") != size - PREFIX_BYTES or prefix[0] > 1:
+        raise RpcError(Code.INVALID_ARGUMENT, f"the request's {size} bytes are not one length-prefixed message")
+    first = parts[0][PREFIX_BYTES:]
+    content = first if len(parts) == 1 else b"".join((first, *parts[1:]))
+    return _inflate(content, metadata.get("grpc-encoding", "identity"), limit) if prefix[0] else content
 
 
 def _inflate(message: bytes, encoding: str, limit: int) -> bytes:

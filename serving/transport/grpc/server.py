@@ -11,7 +11,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from serving.transport.grpc.call import ErrorFormatter, Log, Method, Shared, to_rpc_error
 from serving.transport.grpc.connection import Connection
@@ -35,14 +35,18 @@ class RpcServer:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Enforce every deadline: the only timer there is, however many connections."""
-        now_s, clock_s = self._loop.time(), time.perf_counter()
+        """End what takes too long: the only timer there is, however many connections."""
+        self.check_timeouts()
+        self._timer = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def check_timeouts(self) -> None:
+        """End what takes too long on every connection, and have clients of old ones reconnect."""
+        now_s = self.shared.now_s()
         for connection in list(self.shared.connections):
-            connection.look(now_s, clock_s)
+            connection.check_timeouts(now_s)
             if self._age_s and now_s - connection.opened_s > self._age_s:
                 self._retire(connection, now_s)
         self._aged &= self.shared.connections
-        self._timer = self._loop.call_later(SWEEP_S, self._sweep)
 
     def _retire(self, connection: Connection, now_s: float) -> None:
         """Have the client come anew, to whichever server it is given then."""
@@ -96,6 +100,7 @@ async def serve(
     public: Collection[str] = (),
     log: Log | None = None,
     connection_age_s: float = 0.0,
+    now_s: Callable[[], float] = time.monotonic,
 ) -> RpcServer:
     """Serve gRPC methods, by path, on bound sockets until `drain`.
 
@@ -104,7 +109,7 @@ async def serve(
     (0: never) a client is asked to come anew: behind a balancer of connections that moves it to other servers.
     """
     authorization = f"Bearer {token}" if token else None
-    shared = Shared(methods, limits or Limits(), to_error, authorization, public, log)
+    shared = Shared(methods, limits or Limits(), to_error, authorization, public, log, now_s=now_s)
     server = RpcServer(shared, connection_age_s)
     await server.listen(sockets, tls)
     return server

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any, Protocol
 
 from serving.transport.grpc.call import HEAD_BLOCK, OK_BLOCK, Call, trailers
 from serving.transport.grpc.status import Code, RpcError
 from serving.transport.http2.frames import DATA, END_HEADERS, END_STREAM, FRAME_BYTES, HEADERS, frame, literal_headers
+from serving.transport.limits import Pace
 
 _HEAD = len(HEAD_BLOCK).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS))
 _DATA = bytes((DATA, 0))
 _LAST = bytes((HEADERS, END_HEADERS | END_STREAM))
+SEND_BYTES = 1 << 18
+"""The most that a stream sends at a time: then it is another's turn."""
 
 
 class StreamOwner(Protocol):
@@ -28,22 +32,11 @@ class Stream:
     """A call under way; called when its future is done."""
 
     __slots__ = (
-        "call",
-        "credit",
-        "future",
-        "limit_s",
-        "number",
-        "outbox",
-        "owner",
-        "parts",
-        "size",
-        "started",
-        "trailer",
-        "whole",
-        "window",
+        "call", "credit", "future", "number", "outbox", "outbox_bytes", "owner", "pace", "parts", "size", "started",
+        "trailer", "whole", "window",
     )  # fmt: skip
 
-    def __init__(self, owner: StreamOwner, number: int, call: Call, window: int, credit: int, limit_s: float) -> None:
+    def __init__(self, owner: StreamOwner, number: int, call: Call, window: int, credit: int, pace: Pace) -> None:
         self.owner = owner
         self.number = number
         self.call = call
@@ -51,17 +44,19 @@ class Stream:
         """Bytes that the client still takes."""
         self.credit = credit
         """Bytes that the client may still send."""
-        self.limit_s = limit_s
-        """The loop's time by which the request has to be whole, or its answer be taken."""
+        self.pace = pace
+        """Of the request while it comes, of the answer while it waits for the client's windows."""
         self.parts: list[bytes] = []
         self.size = 0
+        """Bytes of the request and of the answer that are in memory."""
         self.whole = False
         """The client has sent everything."""
         self.future: asyncio.Future[Any] | None = None
         self.started = False
         """The head of the answer is out."""
-        self.outbox = bytearray()
+        self.outbox: deque[memoryview] = deque()
         """Messages that wait for the windows."""
+        self.outbox_bytes = 0
         self.trailer: bytes | None = None
         """What ends the answer once the outbox is empty."""
 
@@ -83,6 +78,13 @@ class Stream:
         self.started = True
         return _HEAD + self.number.to_bytes(4, "big") + HEAD_BLOCK
 
+    def put(self, message: bytes) -> None:
+        """Have a message wait, with its prefix."""
+        self.outbox.append(memoryview(b"\0" + len(message).to_bytes(4, "big")))
+        if message:
+            self.outbox.append(memoryview(message))
+        self.outbox_bytes += len(message) + 5
+
     def in_one(self, message: bytes, trailer: bytes) -> bytes:
         """A whole answer: its head, a message that fits one frame with its prefix, its trailers."""
         number, size = self.number.to_bytes(4, "big"), len(message)
@@ -101,15 +103,28 @@ class Stream:
         return frame(HEADERS, END_HEADERS | END_STREAM, self.number, block if self.started else HEAD_BLOCK + block)
 
     def pieces(self, window: int) -> bytes:
-        """Frames of what waits, at most `window` bytes of it; with the trailers once nothing is left."""
-        out = [] if self.started else [self.head()]
-        window = min(window, self.window)
-        while self.outbox and window > 0:
-            size = min(len(self.outbox), window, FRAME_BYTES)
-            out.append(frame(DATA, 0, self.number, bytes(self.outbox[:size])))
-            del self.outbox[:size]
-            window -= size
+        """Frames of what waits, at most `window` bytes and SEND_BYTES of it; the trailers once nothing is left."""
+        out: list[bytes | memoryview] = [] if self.started else [self.head()]
+        room = min(window, self.window, SEND_BYTES)
+        while self.outbox_bytes and room > 0:
+            size = min(self.outbox_bytes, room, FRAME_BYTES)
+            out.append(size.to_bytes(3, "big") + _DATA + self.number.to_bytes(4, "big"))
+            out += self._take(size)
+            room -= size
             self.window -= size
-        if not self.outbox and self.trailer is not None:
+        if not self.outbox_bytes and self.trailer is not None:
             out.append(frame(HEADERS, END_HEADERS | END_STREAM, self.number, self.trailer))
         return b"".join(out)
+
+    def _take(self, size: int) -> list[bytes | memoryview]:
+        """The first bytes of the outbox."""
+        taken: list[bytes | memoryview] = []
+        self.outbox_bytes -= size
+        while size:
+            piece = self.outbox.popleft()
+            if len(piece) > size:
+                self.outbox.appendleft(piece[size:])
+                piece = piece[:size]
+            taken.append(piece)
+            size -= len(piece)
+        return taken

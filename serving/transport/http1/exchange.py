@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from serving.transport.http1.head_cache import HeadCache
 from serving.transport.http1.messages import ErrorFormatter, Handler, Log, Request, Response, encode
 from serving.transport.limits import Limits
 
@@ -41,7 +41,8 @@ class Shared:
     buffered_bytes: int = 0
     draining: bool = False
     date: bytes = b""
-    heads: HeadCache = field(default_factory=HeadCache)
+    now_s: Callable[[], float] = time.monotonic
+    """The clock of all deadlines."""
 
 
 class Exchange:
@@ -56,7 +57,7 @@ class Exchange:
         self.version = version
         self.head = request is not None and request.method == "HEAD"
         self.future: asyncio.Future[Response] | None = None
-        self.payload: bytes | None = None
+        self.payload: tuple[bytes, ...] | None = None
         self.buffered_bytes = 0
 
     def __call__(self, future: asyncio.Future[Response]) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from email.utils import formatdate
 
 from serving.transport.http1.connection import Connection
@@ -29,12 +30,16 @@ class HttpServer:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Enforce every deadline and renew the Date header: the only timer there is, however many connections."""
+        """Renew the Date header and end what takes too long: the only timer, however many connections there are."""
         self.shared.date = b"\r\nDate: " + formatdate(usegmt=True).encode()
-        now = self._loop.time()
-        for connection in [c for c in self.shared.connections if c.deadline < now]:
-            connection.expire()
+        self.check_timeouts()
         self._timer = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def check_timeouts(self) -> None:
+        """End what takes too long, on every connection."""
+        now_s = self.shared.now_s()
+        for connection in [c for c in self.shared.connections if c.deadline_s < now_s or c.unread is not None]:
+            connection.check_timeouts(now_s)
 
     async def listen(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
         """Accept connections on bound sockets."""
@@ -74,13 +79,17 @@ async def serve(
     token: str | None = None,
     public: Collection[str] = (),
     log: Log | None = None,
+    now_s: Callable[[], float] = time.monotonic,
 ) -> HttpServer:
     """Serve HTTP on bound sockets until `drain`.
 
     `errors` words the refusals of this layer and the answers to what a handler raises; with `token` every request but
-    those for the `public` targets needs `Authorization: Bearer <token>`; `log` is told of every answer.
+    those for the `public` targets needs `Authorization: Bearer <token>`; `log` is told of every answer. `now_s` is
+    the clock of the deadlines.
     """
     authorization = f"Bearer {token}".encode() if token else None
-    server = HttpServer(Shared(handler, limits or Limits(), errors or PlainErrors(), authorization, public, log))
+    server = HttpServer(
+        Shared(handler, limits or Limits(), errors or PlainErrors(), authorization, public, log, now_s=now_s)
+    )
     await server.listen(sockets, tls)
     return server

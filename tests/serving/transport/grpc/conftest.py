@@ -21,7 +21,7 @@ from serving.transport.http2 import frames as h2
 from serving.transport.http2.frames import frame, literal_headers, number
 from serving.transport.limits import Limits
 
-LIMITS = Limits(body_bytes=300_000, header_bytes=8192, header_timeout_s=0.6, body_timeout_s=0.6, connections=40)
+LIMITS = Limits(body_bytes=300_000, header_bytes=8192, connections=40)
 REQUEST = {":method": "POST", ":scheme": "http", "content-type": "application/grpc"}
 CANCELLED: list[str] = []
 
@@ -62,16 +62,26 @@ class Running:
         self.bound = bound_socket("127.0.0.1", 0, shared=False)
         self.port: int = self.bound.getsockname()[1]
         self.options, self.up = options, threading.Event()
+        self.now_s = 1000.0
         self.thread = threading.Thread(target=lambda: asyncio.run(self._run()))
         self.thread.start()
         assert self.up.wait(5)
 
     async def _run(self) -> None:
         self.loop, self.stop = asyncio.get_running_loop(), asyncio.Event()
-        self.server = await rpc_server.serve(METHODS, [self.bound], LIMITS, **self.options)
+        self.server = await rpc_server.serve(METHODS, [self.bound], LIMITS, now_s=lambda: self.now_s, **self.options)
         self.up.set()
         await self.stop.wait()
         await self.server.drain(3.0, 0.2)
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the server's clock, which stands still otherwise, and have it compare its deadlines with it."""
+
+        async def check() -> None:
+            self.now_s += seconds
+            self.server.check_timeouts()
+
+        asyncio.run_coroutine_threadsafe(check(), self.loop).result(20)
 
     def streams(self) -> list[int]:
         """Numbers of the calls under way."""
@@ -128,8 +138,12 @@ def channel(server: Running) -> Iterator[Any]:
 class Client:
     """Sends frames, reads frames."""
 
-    def __init__(self, port: int, settings: dict[int, int] | None = None) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+    def __init__(self, port: int, settings: dict[int, int] | None = None, receive_bytes: int = 0) -> None:
+        self.socket = socket.socket()
+        self.socket.settimeout(20)
+        if receive_bytes:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self.socket.connect(("127.0.0.1", port))
         self.decoder, self.buffer = Decoder(), b""
         self.socket.sendall(h2.CLIENT_PREFACE + frame(h2.SETTINGS, 0, 0, h2.settings(settings or {})))
 
@@ -153,6 +167,12 @@ class Client:
     def data(content: bytes, stream: int = 1, flags: int = h2.END_STREAM) -> bytes:
         """A piece of a request, the last one unless told otherwise."""
         return frame(h2.DATA, flags, stream, content)
+
+    def pieces(self, content: bytes, stream: int = 1) -> list[bytes]:
+        """A large request in frames."""
+        starts = range(0, len(content), h2.FRAME_BYTES)
+        last = starts[-1]
+        return [self.data(content[at : at + h2.FRAME_BYTES], stream, h2.END_STREAM * (at == last)) for at in starts]
 
     def call(self, body: bytes, **changes: str) -> None:
         """Send a whole request on stream 1."""

@@ -120,12 +120,13 @@ def test_a_drain_answers_what_is_under_way_and_takes_no_more(start: Any, client:
 
 
 def test_client_of_an_aged_connection_has_to_reconnect(start: Any, eventually: Any) -> None:
-    running, seen = start(connection_age_s=0.3), set()
+    running, seen = start(connection_age_s=100), set()
     with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
 
         def reconnected() -> bool:
             assert channel.unary_unary("/t.T/Echo")(b"x", timeout=20) == b"x"
             seen.update(list(running.server.shared.connections))
+            running.pass_time(60)
             return len(seen) == 2
 
         eventually(reconnected, within_s=60)

@@ -106,23 +106,106 @@ def test_http1_is_told_what_this_port_speaks(server: Any) -> None:
     assert b"HTTP/2" in answer
 
 
-def test_what_does_not_come_to_its_end_is_ended(client: Any, server: Any) -> None:
-    half_frame, half_call = client(), client()
+def test_what_does_not_come_to_its_end_is_ended(client: Any, start: Any, eventually: Any) -> None:
+    server = start()
+    half_frame, half_call = client(server.port), client(server.port)
     silent = socket.create_connection(("127.0.0.1", server.port), timeout=5)
     silent.sendall(h2.CLIENT_PREFACE[:8])
     half_frame.send(half_frame.head()[:7])
     half_call.send(half_call.head(), half_call.data(b"\0\0\0", flags=0))
+    eventually(lambda: server.server.shared.buffered_bytes == 3, within_s=20)
+    eventually(lambda: sum(c._reader.is_partial for c in list(server.server.shared.connections)) == 2, within_s=20)
+    server.pass_time(29)
+    assert len(server.server.shared.connections) == 3
+    server.pass_time(2)
     assert half_call.answer()[0]["grpc-status"] == str(int(Code.DEADLINE_EXCEEDED))
     assert b"did not come to its end" in half_frame.farewell()[1]
     with closing(silent):
         assert b"did not come to its end" in silent.recv(1000)
 
 
-def test_an_answer_that_nobody_reads_is_dropped(client: Any, server: Any) -> None:
-    one = client(settings={h2.INITIAL_WINDOW_SIZE: 1})
+def test_upload_below_the_least_rate_is_refused_however_steady(client: Any, start: Any, eventually: Any) -> None:
+    server = start()
+    one, shared = client(server.port), server.server.shared
+    one.send(one.head(), one.data(b"\0\0\0\x27\x10", flags=0))
+    for sent in range(6, 40):  # a byte every 10 s
+        one.send(one.data(b"x", flags=0))
+        eventually(lambda sent=sent: shared.buffered_bytes in (sent, 0), within_s=20)
+        server.pass_time(10)
+    assert one.answer()[0]["grpc-message"] == "the request did not come to its end in time"
+
+
+def test_steady_upload_may_take_minutes(client: Any, start: Any, eventually: Any) -> None:
+    server = start()
+    one, shared = client(server.port), server.server.shared
+    whole = one.message(bytes(100_000))
+    one.send(one.head())
+    for at in range(0, len(whole), 5000):  # 250 bytes a second
+        one.send(one.data(whole[at : at + 5000], flags=0))
+        eventually(lambda at=at: shared.buffered_bytes == min(at + 5000, len(whole)), within_s=20)
+        server.pass_time(20)
+    one.send(one.data(b""))
+    one.send(frame(h2.WINDOW_UPDATE, 0, 0, number(10**6)), frame(h2.WINDOW_UPDATE, 0, 1, number(10**6)))
+    assert one.answer()[0]["grpc-status"] == "0"
+
+
+@pytest.mark.parametrize("taken", [0, 1], ids=["nothing", "a byte every 10 s"])
+def test_answer_whose_window_stays_closed_is_dropped(client: Any, start: Any, eventually: Any, taken: int) -> None:
+    server = start()
+    one, shared = client(server.port, settings={h2.INITIAL_WINDOW_SIZE: 1}), server.server.shared
     one.call(one.message(b"x" * 1000))
-    assert any(kind == h2.RST_STREAM and stream == 1 for kind, _, stream, _ in one.frames())
-    assert server.server.shared.buffered_bytes == 0
+    eventually(lambda: shared.buffered_bytes > 1000, within_s=20)
+    for _ in range(50):
+        server.pass_time(10)
+        if taken and server.streams():
+            one.send(frame(h2.WINDOW_UPDATE, 0, 1, number(taken)), frame(h2.PING, 0, 0, bytes(8)))
+            next(kind for kind, *_ in one.frames() if kind == h2.PING)
+    assert server.streams() == []
+    assert shared.buffered_bytes == 0
+
+
+def test_answer_that_nobody_reads_from_the_socket_ends_the_connection(client: Any, start: Any, eventually: Any) -> None:
+    server = start()
+    one, shared = (
+        client(server.port, settings={h2.INITIAL_WINDOW_SIZE: 2**31 - 1}, receive_bytes=4096),
+        server.server.shared,
+    )
+    one.send(frame(h2.WINDOW_UPDATE, 0, 0, number(2**30)))
+    one.socket.setblocking(False)
+    with contextlib.suppress(BlockingIOError):  # the server stops reading where its answers are not read
+        for stream in range(1, 1001, 2):
+            one.send(one.head(stream), *one.pieces(one.message(bytes(290_000)), stream))
+    eventually(lambda: any(c.unread for c in list(shared.connections)), within_s=20)
+    server.pass_time(0)
+    server.pass_time(29)
+    assert shared.connections
+    server.pass_time(2)
+    eventually(lambda: not shared.connections, within_s=20)
+    assert shared.buffered_bytes == 0
+
+
+def test_pings_beside_calls_are_no_attack(client: Any, start: Any) -> None:
+    one = client(start().port)
+    for stream in range(1, 6001, 2):
+        one.send(one.head(stream), one.data(one.message(b"x"), stream), frame(h2.PING, 0, 0, bytes(8)))
+        assert one.answer(stream)[0]["grpc-status"] == "0"
+
+
+def test_pings_beside_a_streamed_answer_are_no_attack(client: Any, start: Any) -> None:
+    one = client(start().port)
+    one.send(frame(h2.WINDOW_UPDATE, 0, 0, number(10**6)), frame(h2.SETTINGS, 0, 0, h2.settings({4: 10**6})))
+    one.call(one.message(b"3000"), method="Count")
+    count, is_unanswered = 0, False
+    for kind, flags, stream, _ in one.frames():
+        if stream == 1 and kind == h2.DATA:
+            count += 1
+            if not is_unanswered:  # as grpc-go does
+                one.send(frame(h2.PING, 0, 0, bytes(8)))
+        is_unanswered = kind != h2.PING and (is_unanswered or kind == h2.DATA)
+        assert kind != h2.GOAWAY
+        if stream == 1 and flags & h2.END_STREAM:
+            break
+    assert count == 3000
 
 
 def test_connections_are_bounded(server: Any, client: Any) -> None:
