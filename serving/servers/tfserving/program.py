@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from contract import StageError
+from serving.hosting.model_version import Retries
 from serving.process.sockets import bound_socket, bound_unix_socket
 from serving.servers.tfserving.api.grpc import GrpcApi, refuse
 from serving.servers.tfserving.api.inference import Inference
@@ -27,7 +28,7 @@ from serving.servers.tfserving.metrics import Telemetry
 from serving.servers.tfserving.model.model_configs import ModelConfig, read_config_file
 from serving.servers.tfserving.model.servable import Servable, load_servable
 from serving.servers.tfserving.model.session import SessionSettings, quiet_tensorflow
-from serving.servers.tfserving.model.versions import Library, Retries, say
+from serving.servers.tfserving.model.versions import Library, log
 from serving.servers.tfserving.status import Status
 from serving.transport.access import log_call, log_request, tls_context
 from serving.transport.grpc import server as rpc_server
@@ -57,33 +58,42 @@ class Program:
         self._library = Library(self._load, retries, flags.num_load_threads, unavailable_labels)
         self._reloading = asyncio.Lock()
         self._serving = True
+        self._servers: list[HttpServer | RpcServer] = []
 
     async def run(self) -> None:
         """Serve until a signal; raises StageError or Status where the start fails."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        rest_socket = self._bind_rest()
-        rpc_sockets = self._bind_grpc()
-        if not await self._load_first(stop):
-            return
-        http = await self._open_rest(rest_socket) if rest_socket else None
-        calls = await self._open_grpc(rpc_sockets)
-        say(f"tfserving is ready on {self._flags.host}: REST {self._flags.rest_api_port}, gRPC {self._flags.port}")
-        tasks = [asyncio.ensure_future(self._poll()), asyncio.ensure_future(self._watch_config())]
-        await stop.wait()
-        for task in tasks:
-            task.cancel()
-        await self._drain(http, calls)
+        rest_socket, rpc_sockets = self._bind_rest(), self._bind_grpc()
+        try:
+            async with asyncio.TaskGroup() as group:
+                works = (self._start(rest_socket, rpc_sockets), self._poll(), self._watch_config())
+                tasks = [group.create_task(work) for work in works]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+        except* (Status, StageError) as errors:
+            raise errors.exceptions[0] from None
+        await self._drain()
 
-    async def _drain(self, http: HttpServer | None, calls: RpcServer) -> None:
+    async def _start(self, rest_socket: socket.socket | None, rpc_sockets: list[socket.socket]) -> None:
+        """Open the ports when every configured model has a version; raises StageError or Status where one can't."""
+        quiet_tensorflow()
+        self._library.configure(self._configs())
+        self._library.poll()
+        if reasons := await self._library.settle():
+            raise next(iter(reasons.values()))
+        if rest_socket is not None:
+            self._servers.append(await self._open_rest(rest_socket))
+        self._servers.append(await self._open_grpc(rpc_sockets))
+        log(f"tfserving is ready on {self._flags.host}: REST {self._flags.rest_api_port}, gRPC {self._flags.port}")
+
+    async def _drain(self) -> None:
         """Not ready from now on; answer what is in flight and what comes within the grace, then close."""
-        grace_s, drain_s = self._flags.grace_seconds, self._flags.drain_seconds
         self._library.close()
         self._serving = False
-        ends = [calls.drain(drain_s, grace_s)]
-        if http is not None:
-            ends.append(http.drain(drain_s, grace_s))
+        ends = (server.drain(self._flags.drain_seconds, self._flags.grace_seconds) for server in self._servers)
         await asyncio.gather(*ends)
 
     # models
@@ -97,38 +107,13 @@ class Program:
                 warm_up(servable, folder, iterations)
 
         telemetry = self._telemetry if self._batching is not None else None
-        return load_servable(name, version, folder, self._session, self._batching, telemetry, warm, log=say)
+        return load_servable(name, version, folder, self._session, self._batching, telemetry, warm, log=log)
 
     def _configs(self) -> list[ModelConfig]:
         flags = self._flags
         if flags.model_config_file:
             return read_config_file(Path(flags.model_config_file))
         return [ModelConfig(flags.model_name, Path(flags.model_base_path))]
-
-    async def _load_first(self, stop: asyncio.Event) -> bool:
-        """Wait until every configured model has a version; False where a signal came first."""
-        quiet_tensorflow()
-        configs = self._configs()
-        labels = {config.name: config.labels for config in configs}
-        if not self._flags.allow_version_labels_for_unavailable_models and any(labels.values()):
-            from serving.servers.tfserving.model.model_configs import label_refusal
-
-            name, first = next((name, next(iter(given.values()))) for name, given in labels.items() if given)
-            raise label_refusal(name, first)
-        self._library.configure(configs)
-        self._library.poll()
-        poller = asyncio.ensure_future(self._poll())
-        settled = asyncio.ensure_future(self._library.settle())
-        stopped = asyncio.ensure_future(stop.wait())
-        await asyncio.wait({settled, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        poller.cancel()
-        stopped.cancel()
-        if not settled.done():
-            settled.cancel()
-            return False
-        if reasons := settled.result():
-            raise next(iter(reasons.values()))
-        return True
 
     async def _poll(self) -> None:
         wait_s, parent = self._flags.file_system_poll_wait_seconds, os.getppid()
@@ -147,7 +132,7 @@ class Program:
                 self._library.configure(read_config_file(path))
                 self._library.poll()
             except (StageError, Status) as error:
-                say(f"the models stay as they are: {error}")
+                log(f"the models stay as they are: {error}")
 
     async def reload(self, configs: list[ModelConfig]) -> None:
         """Serve other models; returns when they are in service, raises Status where one can't be."""
@@ -171,7 +156,7 @@ class Program:
         if not flags.rest_api_port:
             return None
         if flags.rest_api_port == flags.port:
-            say(f"--rest_api_port={flags.rest_api_port} is the port of gRPC: REST is left out")
+            log(f"--rest_api_port={flags.rest_api_port} is the port of gRPC: REST is left out")
             return None
         return bound_socket(flags.host, flags.rest_api_port, shared=flags.workers > 1)
 

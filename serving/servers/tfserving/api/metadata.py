@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.servers.tfserving.model.servable import Servable
-from serving.servers.tfserving.model.versions import Version
+from serving.servers.tfserving.model.versions import VersionState
 from serving.servers.tfserving.status import Status, invalid
 
 SIGNATURE_DEF = "signature_def"
 
 
-def status_message(versions: Sequence[Version]) -> Any:
+def status_message(versions: Sequence[VersionState]) -> Any:
     """A `GetModelStatusResponse`."""
     from tensorflow_serving.apis import get_model_status_pb2
 
@@ -27,7 +27,7 @@ def status_message(versions: Sequence[Version]) -> Any:
     return response
 
 
-def status_json(versions: Sequence[Version]) -> bytes:
+def status_json(versions: Sequence[VersionState]) -> bytes:
     """The REST answer: one blank a level, newest version first."""
     return _json(status_message(versions)).encode() + b"\n"
 

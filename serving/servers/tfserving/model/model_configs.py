@@ -5,7 +5,7 @@ The refusals are those of `ServerCore` (model_servers/server_core.cc of github.c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ class ModelConfig:
     """Exactly these versions, where there are any."""
     labels: dict[str, int] = field(default_factory=dict)
 
-    def choose(self, versions: Sequence[int]) -> set[int]:
-        """The versions to serve of those that lie below the base path."""
+    def choose(self, versions: Collection[int], failed: Collection[int] = ()) -> set[int]:
+        """The versions to serve of those below the base path; one that failed is not replaced by an older one."""
         if self.specific:
             return set(self.specific & set(versions))
         return set(versions) if not self.latest else set(sorted(versions)[-self.latest :])
@@ -43,8 +43,8 @@ def read_config_file(path: Path) -> list[ModelConfig]:
 
     try:
         return check_config(text_format.Parse(path.read_text(), model_server_config_pb2.ModelServerConfig()))
-    except OSError as error:
-        raise StageError(f"can't read --model_config_file {path}: {error.strerror}: give a file of models") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StageError(f"can't read --model_config_file {path}: {error}: give a file of models") from None
     except text_format.ParseError as error:
         raise StageError(f"--model_config_file {path} is no ModelServerConfig ({error}): correct it") from None
 

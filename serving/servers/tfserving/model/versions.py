@@ -1,240 +1,156 @@
-"""Finds, loads, swaps and unloads versions of models, as the genuine server's manager does, without its traps.
+"""TF Serving's rules for versions over the one model host: labels, which versions to serve, states, how a start fails.
 
-Every `poll` looks at the base paths. A new version is loaded and warmed up beside the old one, then takes over; the old
-one answers what it had taken and is closed. A version that can't be loaded is END with its error at once, is tried
-again in the background, and holds up nothing: not other models, not later versions.
+`poll` looks at the base paths and offers the host what lies there; the host loads, swaps and unloads. Unlike in the
+genuine server a version that can't be loaded holds up nothing: not other models, not later versions.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from serving.hosting.model_host import ModelHost
+from serving.hosting.model_version import Load, Retries, Source, State
+from serving.hosting.model_version import Version as HostedVersion
 from serving.servers.tfserving.model.model_configs import ModelConfig, label_refusal
 from serving.servers.tfserving.model.servable import Servable
 from serving.servers.tfserving.status import Status, invalid
 
-START, LOADING, AVAILABLE, UNLOADING, END = "START", "LOADING", "AVAILABLE", "UNLOADING", "END"
-DRAIN_POLL_S = 0.01
-Load = Callable[[str, int, Path], Servable]
-
-
-@dataclass
-class Version:
-    """One version of one model, ever seen."""
-
-    number: int
-    path: Path
-    state: str = START
-    error: Status | None = None
-    servable: Servable | None = None
-    task: asyncio.Task[None] | None = None
-    """Loads it, and tries again."""
-    dropped: bool = False
-    """Not wanted any more: should it be wanted again, it is loaded anew."""
-
-
-@dataclass
-class ServedModel:
-    """One model, ever configured."""
-
-    config: ModelConfig | None
-    versions: dict[int, Version] = field(default_factory=dict)
-    wanted: dict[int, Path] = field(default_factory=dict)
-    """The versions to serve, as the last look at the base path found them."""
-    newest: Version | None = None
-    """The newest AVAILABLE version: what requests without a version get."""
-
 
 @dataclass(frozen=True)
-class Retries:
-    """How often, and how long after each other, a version that failed is tried again."""
+class VersionState:
+    """What a version's status says."""
 
-    count: int = 5
-    interval_s: float = 60.0
+    number: int
+    state: State
+    error: Status | None
 
 
 class Library:
-    """All models and their versions."""
+    """All models that are configured, and their versions."""
 
-    def __init__(self, load: Load, retries: Retries, load_threads: int, unavailable_labels: bool) -> None:
-        self.models: dict[str, ServedModel] = {}
-        self._load = load
-        self._retries = retries
+    def __init__(
+        self, load: Load[Servable], retries: Retries, load_threads: int = 1, unavailable_labels: bool = False
+    ) -> None:
+        """Load versions by `load`; labels may name versions that aren't served where `unavailable_labels`."""
+        self._configs: dict[str, ModelConfig] = {}
+        self._host: ModelHost[Servable] = ModelHost(load, retries=retries, load_threads=load_threads, log=log)
         self._unavailable_labels = unavailable_labels
-        self._loaders = ThreadPoolExecutor(max(1, load_threads), "load")
-        self._unloads: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._complaints: dict[str, str] = {}
 
     # what requests ask
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
         """The version that a request means; raises Status."""
-        model = self.models.get(name)
         if label is not None:
-            labels = model.config.labels if model and model.config else {}
+            labels = self._configs[name].labels if name in self._configs else {}
             if label not in labels:
                 raise invalid(f"Unrecognized servable version label: {label}")
             version = labels[label]
-        found = model and (model.newest if version is None else model.versions.get(version))
-        if not found or found.servable is None or found.state != AVAILABLE:
+        model = self._host.models.get(name)
+        hosted = model and (model.newest if version is None else model.versions.get(version))
+        if not hosted or hosted.servable is None or hosted.state is not State.AVAILABLE:
             what = f"Latest({name})" if version is None else f"Specific({name}, {version})"
             raise Status("NOT_FOUND", f"Servable not found for request: {what}")
-        return found.servable
+        return hosted.servable
 
-    def states(self, name: str, version: int | None = None) -> list[Version]:
+    def states(self, name: str, version: int | None = None) -> list[VersionState]:
         """The versions of a model, newest first, or the one asked for; raises Status."""
-        model = self.models.get(name)
-        if version is not None and (model is None or version not in model.versions):
+        versions = self._versions(name)
+        if version is not None and version not in versions:
             raise Status("NOT_FOUND", f"Could not find version {version} of model {name}")
-        if model is None or not model.versions:
+        if not versions:
             raise Status("NOT_FOUND", f"Could not find any versions of model {name}")
-        numbers = sorted(model.versions, reverse=True) if version is None else [version]
-        found = [model.versions[number] for number in numbers]
-        if self._closed:  # not ready any more, while what still comes is answered
-            found = [replace(one, state=UNLOADING) if one.state == AVAILABLE else one for one in found]
-        return found
+        numbers = sorted(versions, reverse=True) if version is None else [version]
+        return [self._state(versions[number]) for number in numbers]
+
+    def _versions(self, name: str) -> dict[int, HostedVersion[Servable]]:
+        model = self._host.models.get(name)
+        return model.versions if model else {}
+
+    def _state(self, version: HostedVersion[Servable]) -> VersionState:
+        leaves = self._host.is_closed and version.state is State.AVAILABLE  # not ready, while what comes is answered
+        return VersionState(version.number, State.UNLOADING if leaves else version.state, as_status(version.error))
 
     # what configuration and the file system ask
 
     def configure(self, configs: list[ModelConfig]) -> None:
         """Serve these models from now on, unload all others; raises Status for a label of a version not loaded."""
         for config in configs:
-            known = self.models.get(config.name)
-            for version in config.labels.values():
-                loaded = known and known.versions.get(version)
-                if not self._unavailable_labels and not (loaded and loaded.state == AVAILABLE):
-                    raise label_refusal(config.name, version)
-        wanted = {config.name: config for config in configs}
-        for name, model in self.models.items():
-            if name not in wanted:
-                model.config = None
-                self._aspire(model, name, {})
-        for name, config in wanted.items():
-            self.models.setdefault(name, ServedModel(config)).config = config
+            for number in config.labels.values():
+                version = self._versions(config.name).get(number)
+                if not self._unavailable_labels and not (version and version.state is State.AVAILABLE):
+                    raise label_refusal(config.name, number)
+        left_out = self._configs.keys() - {config.name for config in configs}
+        for name in left_out:
+            self._host.offer(name, self._configs.pop(name), {})
+        self._configs.update({config.name: config for config in configs})
 
     def poll(self) -> None:
-        """Look at every base path; one that can't be read leaves its model as it is."""
-        for name, model in list(self.models.items()):
-            if model.config is None:
-                continue
+        """Look at every base path; one that can't be read leaves its model as it is, and is said once."""
+        for name, config in list(self._configs.items()):
             try:
-                found = version_folders(model.config.base_path)
+                folders = version_folders(config.base_path)
             except OSError as error:
-                say(f"can't look for versions of {name} in {model.config.base_path}: {error.strerror}")
+                self._complain(name, f"can't look for versions of {name} in {config.base_path}: {error.strerror}")
                 continue
-            if not found and not model.versions:
-                say(f"no versions of {name} found in {model.config.base_path}")
-            chosen = model.config.choose(sorted(found))
-            self._aspire(model, name, {number: found[number] for number in chosen})
+            if folders or self._versions(name):
+                self._complaints.pop(name, None)
+            else:
+                self._complain(name, f"no versions of {name} found in {config.base_path}")
+            self._host.offer(name, config, {number: Source(folder) for number, folder in folders.items()})
+
+    def _complain(self, name: str, text: str) -> None:
+        if self._complaints.get(name) != text:
+            self._complaints[name] = text
+            log(text)
 
     async def settle(self) -> dict[str, Status]:
         """Wait until every model has a version in service or can't have one, and nothing is leaving: why they can't."""
-        while True:
-            waiting = [name for name, model in self.models.items() if model.config is not None and model.newest is None]
-            reasons = {name: reason for name in waiting if (reason := self._given_up(name)) is not None}
-            if len(reasons) == len(waiting) and not self._unloads:
-                return reasons
-            await asyncio.sleep(DRAIN_POLL_S)
 
-    def _given_up(self, name: str) -> Status | None:
+        def is_settled() -> bool:
+            return not self._host.is_retiring and all(map(self._why_not, self._without_version()))
+
+        await self._host.wait_until(is_settled)
+        reasons = {name: self._why_not(name) for name in self._without_version()}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    def _without_version(self) -> list[str]:
+        models = self._host.models
+        return [name for name in self._configs if name not in models or models[name].newest is None]
+
+    def _why_not(self, name: str) -> Status | None:
         """Why a model without a version won't get one any more."""
-        for version in self.models[name].versions.values():
+        for version in self._versions(name).values():
             if version.error is not None and version.task is not None and version.task.done():
-                where = f"{{{{{{name: {name} version: {version.number}}} due to error: {version.error}}}, }}"
-                return Status("UNKNOWN", f"1 servable(s) did not become available: {where}")
+                reason = (
+                    f"{{{{{{name: {name} version: {version.number}}} due to error: {as_status(version.error)}}}, }}"
+                )
+                return Status("UNKNOWN", f"1 servable(s) did not become available: {reason}")
         return None
 
     def close(self) -> None:
         """Stop loading, and say that everything is about to go; what is loaded answers until the process ends."""
-        self._closed = True
-        for model in self.models.values():
-            for version in model.versions.values():
-                if version.task is not None:
-                    version.task.cancel()
-        self._loaders.shutdown(wait=False, cancel_futures=True)
+        self._host.close()
 
-    # the transitions
 
-    def _aspire(self, model: ServedModel, name: str, wanted: dict[int, Path]) -> None:
-        """Move towards serving exactly `wanted`: load first, unload when the newest wanted one is there."""
-        model.wanted = wanted
-        for number, path in wanted.items():
-            version = model.versions.get(number)
-            if version is None or (version.state == END and (version.dropped or version.path != path)):
-                version = model.versions[number] = Version(number, path)
-                version.task = asyncio.ensure_future(self._bring(model, name, version))
-        loading = any(model.versions[number].state in (START, LOADING) for number in wanted)
-        served = any(model.versions[number].state == AVAILABLE for number in wanted)
-        for number, version in model.versions.items():
-            if number in wanted:
-                continue
-            if version.state == AVAILABLE and (served or not wanted) and not loading:
-                self._unload(model, name, version)
-            elif version.state != AVAILABLE:
-                version.dropped = True
-                if version.task is not None:
-                    version.task.cancel()
-
-    async def _bring(self, model: ServedModel, name: str, version: Version) -> None:
-        """Load a version, again and again while it fails, and put it into service."""
-        loop = asyncio.get_running_loop()
-        for attempt in range(self._retries.count + 1):
-            if attempt:
-                await asyncio.sleep(self._retries.interval_s)
-            version.state = LOADING
-            try:
-                servable = await loop.run_in_executor(self._loaders, self._load, name, version.number, version.path)
-            except asyncio.CancelledError:
-                version.state = END
-                raise
-            except Status as error:
-                version.state, version.error = END, error
-                say(f"{name} version {version.number} can't be loaded: {error}")
-                continue
-            version.servable, version.state, version.error = servable, AVAILABLE, None
-            self._choose_newest(model)
-            say(f"{name} version {version.number} is available")
-            self._aspire(model, name, model.wanted)  # what it makes superfluous goes without waiting for the next poll
-            return
-
-    def _choose_newest(self, model: ServedModel) -> None:
-        available = [version for version in model.versions.values() if version.state == AVAILABLE]
-        model.newest = max(available, key=lambda version: version.number, default=None)
-
-    def _unload(self, model: ServedModel, name: str, version: Version) -> None:
-        """Take a version out of service at once; close it when what it had taken is answered."""
-        version.state, version.dropped = UNLOADING, True
-        self._choose_newest(model)
-        say(f"{name} version {version.number} is being unloaded")
-
-        async def drain() -> None:
-            servable = version.servable
-            while servable is not None and servable.busy:
-                await asyncio.sleep(DRAIN_POLL_S)
-            version.servable = None
-            if servable is not None:
-                await asyncio.get_running_loop().run_in_executor(self._loaders, servable.close)
-            version.state = END
-
-        task = asyncio.ensure_future(drain())
-        self._unloads.add(task)
-        task.add_done_callback(self._unloads.discard)
+def as_status(error: Exception | None) -> Status | None:
+    """Why a version can't be loaded."""
+    if error is None or isinstance(error, Status):
+        return error
+    return Status("UNKNOWN", f"{type(error).__name__}: {error}")
 
 
 def version_folders(base_path: Path) -> dict[int, Path]:
     """The folders below `base_path` whose names are whole numbers; raises OSError where it can't be read."""
-    found = {}
-    for path in sorted(base_path.iterdir(), reverse=True):
-        if path.name.isascii() and path.name.isdigit() and int(path.name) < 2**63 and path.is_dir():
-            found[int(path.name)] = path
-    return found
+    return {int(path.name): path for path in sorted(base_path.iterdir(), reverse=True) if _is_version(path)}
 
 
-def say(text: str) -> None:
+def _is_version(path: Path) -> bool:
+    return path.name.isascii() and path.name.isdigit() and int(path.name) < 2**63 and path.is_dir()
+
+
+def log(text: str) -> None:
     """One line about what happens, to stderr."""
     print(text, file=sys.stderr, flush=True)
