@@ -1,9 +1,9 @@
 """`python -m serving.servers.tfserving`: TensorFlow Serving's REST and gRPC APIs, its flags, its files, in Python.
 
-It stands in where the genuine `tensorflow_model_server` is not to be had: the same requests get the same answers, byte
-for byte where that is possible. On purpose it does better where the genuine server hurts; `docs/tfserving.md` has the
-table of differences. Run it with --help for the flags. With `--workers` several processes share the ports; each
-finds versions and counts its metrics by itself, and HandleReloadConfigRequest is refused: change the file instead.
+It stands in where the genuine `tensorflow_model_server` is not to be had: the same requests get the same answers. On
+purpose it does better where the genuine server hurts; `docs/tfserving.md` has the table of differences. Run it with
+--help for the flags. With `--workers` several processes share the ports; each finds versions by itself, and
+HandleReloadConfigRequest is refused: change the file instead. The metrics are those of all of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contract import StageError
 from serving.process.prefork import run_workers
 from serving.servers.tfserving.flags import Flags, help_text, parse_flags
+from serving.servers.tfserving.metrics import Telemetry
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,15 +28,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    telemetry = Telemetry(flags.workers)
     if flags.workers > 1 and not flags.version:
-        return run_workers(flags.workers, lambda _: _serve(flags))
-    return _serve(flags)
+        return run_workers(flags.workers, lambda worker: _serve(flags, telemetry, worker))
+    return _serve(flags, telemetry, 0)
 
 
-def _serve(flags: Flags) -> int:
-    from serving.servers.tfserving.program import run  # TensorFlow and gRPC start threads: after the fork
+def _serve(flags: Flags, telemetry: Telemetry, worker: int) -> int:
+    from serving.servers.tfserving.program import run  # TensorFlow starts threads: after the fork
 
-    return run(flags)
+    telemetry.use_slab(worker)
+    return run(flags, telemetry)
 
 
 if __name__ == "__main__":

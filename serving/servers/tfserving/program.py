@@ -46,9 +46,9 @@ HEADER_BYTES = 1 << 20
 class Program:
     """One running server."""
 
-    def __init__(self, flags: Flags) -> None:
+    def __init__(self, flags: Flags, telemetry: Telemetry) -> None:
         self._flags = flags
-        self._telemetry = Telemetry()
+        self._telemetry = telemetry
         intra, inter = session_threads(flags)
         self._session = SessionSettings(intra, inter, tuple(flags.saved_model_tags.split(",")))
         self._batching = read_batching(flags.batching_parameters_file) if flags.enable_batching else None
@@ -235,7 +235,7 @@ def configured_tls(path: Path) -> ssl.SSLContext:
     return context
 
 
-def run(flags: Flags) -> int:
+def run(flags: Flags, telemetry: Telemetry) -> int:
     """Serve until a signal; returns the exit status."""
     import uvloop
 
@@ -244,7 +244,7 @@ def run(flags: Flags) -> int:
         return 0
 
     async def serve_all() -> None:
-        await Program(flags).run()
+        await Program(flags, telemetry).run()
 
     try:
         uvloop.run(serve_all())

@@ -8,9 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Embedded:
     rest: int
     grpc: int
     log: Path
-    models: Path = field(default_factory=Path)
+    eventually: Callable[..., Any]
 
     def exchange(self, request: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         """Send raw bytes on a connection of their own; the response and its body."""
@@ -73,10 +73,9 @@ class Embedded:
 
     def wait_for(self, model: str, wanted: dict[int, str]) -> None:
         """Return when the model's versions have these states."""
-        ends_s = time.monotonic() + 30
-        while self.states(model) != wanted:
-            assert time.monotonic() < ends_s, (self.states(model), wanted, self.log.read_text()[-2000:])
-            time.sleep(0.05)
+        self.eventually(
+            lambda: self.states(model) == wanted, 60, lambda: (self.states(model), self.log.read_text()[-2000:])
+        )
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
@@ -107,21 +106,21 @@ def free_ports() -> tuple[int, int]:
         return first.getsockname()[1], second.getsockname()[1]
 
 
-def start_embedded(folder: Path, *flags: str) -> Embedded:
+def start_embedded(eventually: Callable[..., Any], folder: Path, *flags: str) -> Embedded:
     """Start the server on free ports and wait until it answers."""
     (rest, grpc_port), log = free_ports(), folder / "log"
     argv = [sys.executable, "-m", "serving.servers.tfserving", f"--port={grpc_port}", f"--rest_api_port={rest}", *flags]
     with log.open("wb") as output:
         process = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=output)
-    running = Embedded(process, rest, grpc_port, log)
-    ends_s = time.monotonic() + START_TIMEOUT_S
-    while b"is ready" not in log.read_bytes():
+    try:
+        eventually(
+            lambda: b"is ready" in log.read_bytes() or process.poll() is not None, START_TIMEOUT_S, log.read_text
+        )
         assert process.poll() is None, log.read_text()
-        if time.monotonic() > ends_s:
-            process.kill()
-            raise AssertionError(log.read_text())
-        time.sleep(0.05)
-    return running
+    except AssertionError:
+        process.kill()
+        raise
+    return Embedded(process, rest, grpc_port, log, eventually)
 
 
 def models_config() -> str:
@@ -137,12 +136,12 @@ def models_config() -> str:
 
 
 @pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+def embedded(tmp_path_factory: pytest.TempPathFactory, start: Callable[..., Embedded]) -> Iterator[Embedded]:
     """The server of the recordings: all models, unavailable labels allowed, monitoring on."""
     folder = tmp_path_factory.mktemp("tfserving")
     (folder / "models.config").write_text(models_config())
     (folder / "monitoring.config").write_text("prometheus_config { enable: true }")
-    running = start_embedded(
+    running = start(
         folder,
         f"--model_config_file={folder / 'models.config'}",
         f"--monitoring_config_file={folder / 'monitoring.config'}",
@@ -154,12 +153,12 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
 
 
 @pytest.fixture
-def launch_embedded(tmp_path: Path) -> Iterator[Callable[..., Embedded]]:
+def launch_embedded(tmp_path: Path, start: Callable[..., Embedded]) -> Iterator[Callable[..., Embedded]]:
     """Start a server of the test's own; whatever is left of it is killed."""
     started: list[Embedded] = []
 
     def launch(*flags: str) -> Embedded:
-        started.append(start_embedded(tmp_path, *flags))
+        started.append(start(tmp_path, *flags))
         return started[-1]
 
     yield launch
@@ -169,9 +168,9 @@ def launch_embedded(tmp_path: Path) -> Iterator[Callable[..., Embedded]]:
 
 
 @pytest.fixture(scope="session")
-def start() -> Callable[..., Embedded]:
-    """Start a server with flags; the caller ends it."""
-    return start_embedded
+def start(eventually: Callable[..., Any]) -> Callable[..., Embedded]:
+    """Start a server in a folder with flags; the caller ends it."""
+    return partial(start_embedded, eventually)
 
 
 @pytest.fixture(scope="session", name="predict_message")

@@ -1,6 +1,6 @@
 """Writes the SavedModels of the tests, `models/{odd,tf2,online,share}/1`: `python make_models.py` (needs TensorFlow).
 
-odd: `serving_default` is a convolution, `total` mixes the rows of a batch, `spin` takes as long as its input says.
+odd: `serving_default` is a convolution, `total` mixes the rows of a batch, `wait` runs until a file is there.
 tf2: what TensorFlow 2 writes of small functions, with the shapes that it declares. online: `train` changes what
 `serving_default` answers. share: rows of one batch depend on each other.
 """
@@ -28,10 +28,17 @@ class Odd(tf.Module):
     def total(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": x / tf.reduce_sum(x)}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="turns")])
-    def spin(self, turns: tf.Tensor) -> dict[str, tf.Tensor]:
-        count = tf.while_loop(lambda i: i < tf.reduce_max(turns), lambda i: i + 1, [tf.constant(0)])
-        return {"y": turns * 0 + count[0]}
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="path")])
+    def wait(self, path: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Write `<path>.began`, then wait until there is a file `<path>.end`."""
+        tf.io.write_file(path[0] + ".began", "")
+
+        def is_closed(tries: tf.Tensor) -> tf.Tensor:
+            changing = tf.strings.substr(tf.strings.as_string(tries), 0, 0)  # the loop is not invariant
+            return tf.equal(tf.size(tf.io.matching_files(path[0] + ".end" + changing)), 0)
+
+        tries = tf.while_loop(is_closed, lambda tries: (tries + 1,), [tf.constant(0)])
+        return {"y": tf.fill(tf.shape(path), tries[0] * 0)}
 
 
 class Tf2(tf.Module):
@@ -90,7 +97,7 @@ def save(model: tf.Module, name: str, **signatures: tf.types.experimental.Polymo
 
 if __name__ == "__main__":
     odd, tf2, online, share = Odd(), Tf2(), Online(), Share()
-    save(odd, "odd", serving_default=odd.convolve, total=odd.total, spin=odd.spin)
+    save(odd, "odd", serving_default=odd.convolve, total=odd.total, wait=odd.wait)
     others = {"upper": tf2.upper, "product": tf2.product, "depthwise": tf2.depthwise, "conv3d": tf2.conv3d}
     save(tf2, "tf2", serving_default=tf2.half_plus_two, **others)
     save(online, "online", serving_default=online.predict, train=online.train)

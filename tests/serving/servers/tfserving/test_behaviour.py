@@ -5,25 +5,28 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
-import re
 import socket
 import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
+import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 HERE = Path(__file__).parent
 PREDICT = "/v1/models/half_plus_two:predict"
 ODD = "/v1/models/odd:predict"
 IMAGE = np.ones((5, 5, 1)).tolist()
 METRICS = "/monitoring/prometheus/metrics"
+TIMEOUT_S = 3.0
+"""Of the server with batching: far above what a request takes on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def batched(tmp_path_factory: pytest.TempPathFactory, start: Any) -> Iterator[An
         f"--monitoring_config_file={folder / 'monitoring'}",
         f"--batching_parameters_file={folder / 'batching'}",
         "--enable_batching",
-        "--rest_api_timeout_in_ms=400",
+        f"--rest_api_timeout_in_ms={TIMEOUT_S * 1000:.0f}",
         "--rest_api_enable_cors_support",
     )
     yield running
@@ -121,46 +124,64 @@ def test_rows_that_depend_on_each_other_run_alone(embedded: Any) -> None:
     assert [answer["predictions"] for _, answer, _ in pipelined(embedded, [request] * 12)] == [[1.0]] * 12
 
 
-def spin(turns: int) -> dict[str, Any]:
-    """A request that takes some ten microseconds a turn."""
-    return {"signature_name": "spin", "instances": [turns]}
+class Gate:
+    """A request to `wait` that keeps the model busy until it is opened."""
+
+    def __init__(self, running: Any, path: Path, eventually: Callable[..., Any]) -> None:
+        self._end = path.with_suffix(".end")
+        body = {"signature_name": "wait", "instances": [str(path)]}
+        self._thread = threading.Thread(target=running.post, args=(ODD, body))
+        self._thread.start()
+        eventually(path.with_suffix(".began").exists, 30)
+
+    def open(self) -> None:
+        self._end.touch()
+        self._thread.join()
 
 
-def spin_for(batched: Any, seconds: float) -> dict[str, Any]:
-    """A request that keeps this machine's model busy for about so long."""
-    batched.post(ODD, spin(20_000))  # the first gives the signature a thread
-    began_s = time.perf_counter()
-    batched.post(ODD, spin(20_000))
-    return spin(int(20_000 * seconds / (time.perf_counter() - began_s)))
+def waiting_request(path: Path) -> dict[str, Any]:
+    """A request of the same signature that runs at once when its turn comes."""
+    path.with_suffix(".end").touch()
+    return {"signature_name": "wait", "instances": [str(path)]}
 
 
-def test_a_request_that_waits_too_long_times_out(batched: Any) -> None:
-    first = threading.Thread(target=batched.post, args=(ODD, spin_for(batched, 1.5)))
-    first.start()
-    time.sleep(0.15)
-    status, answer = batched.post(ODD, spin(1))
-    first.join()
-    assert (status, answer) == (504, {"error": "Timed out waiting for notification"})
+def tasks(running: Any) -> float:
+    """The requests that the batching session has taken."""
+    return samples(running, "batching_session:input_batch_size_count").get("", 0)
 
 
-def test_a_client_that_left_costs_no_run(batched: Any) -> None:
-    def runs() -> int:
-        found = re.search(rb"wrapped_run_count\{\} (\d+)", batched.get(METRICS)[1])
-        return int(found[1]) if found else 0
+def test_a_request_that_waits_too_long_times_out(batched: Any, tmp_path: Path, eventually: Callable[..., Any]) -> None:
+    before, answers = tasks(batched), []
+    gate = Gate(batched, tmp_path / "first", eventually)
+    late = threading.Thread(target=lambda: answers.append(batched.post(ODD, waiting_request(tmp_path / "late"))))
+    late.start()
+    eventually(lambda: tasks(batched) == before + 2, 30)
+    time.sleep(TIMEOUT_S + 0.1)  # it is the limit itself that has to pass
+    gate.open()
+    late.join()
+    assert answers == [(504, {"error": "Timed out waiting for notification"})]
+    assert not (tmp_path / "late.began").exists()
 
-    body = json.dumps(spin_for(batched, 0.5)).encode()
-    before = runs()
+
+def test_a_client_that_left_costs_no_run(batched: Any, tmp_path: Path, eventually: Callable[..., Any]) -> None:
+    gate = Gate(batched, tmp_path / "first", eventually)
+    before, body = tasks(batched), json.dumps(waiting_request(tmp_path / "left")).encode()
     raw = f"POST {ODD} HTTP/1.1\r\nHost: t\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-    for _ in range(4):
-        with socket.create_connection(("127.0.0.1", batched.rest)) as connection:
-            connection.sendall(raw)
-            time.sleep(0.03)
-            # a reset: a client that only sends no more may still want its answer
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    ends_s = time.monotonic() + 20
-    while batched.post(ODD, spin(1))[0] != 200:  # behind them all; it may itself wait too long at first
-        assert time.monotonic() < ends_s
-    assert runs() - before <= 2
+    with socket.create_connection(("127.0.0.1", batched.rest)) as connection:
+        connection.sendall(raw)
+        eventually(lambda: tasks(batched) == before + 1, 30)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset at the close
+        port = connection.getsockname()[1]
+    eventually(lambda: port not in client_ports(batched), 30)
+    gate.open()
+    assert batched.post(ODD, waiting_request(tmp_path / "next"))[0] == 200
+    assert not (tmp_path / "left.began").exists()
+
+
+def client_ports(running: Any) -> set[int]:
+    """The ports at the other end of the server's connections."""
+    connections = psutil.Process(running.process.pid).net_connections("tcp")
+    return {connection.raddr.port for connection in connections if connection.raddr}
 
 
 def test_cors_headers(batched: Any) -> None:
@@ -170,30 +191,37 @@ def test_cors_headers(batched: Any) -> None:
     assert response.getheader("Access-Control-Allow-Origin") == "*"
 
 
-def test_metrics_have_the_genuine_names(batched: Any) -> None:
+def rows_of(running: Any, name: str) -> list[tuple[dict[str, str], float]]:
+    """Labels and values of a metric's samples."""
+    families = text_string_to_metric_families(running.get(METRICS)[1].decode())
+    names = {f":tensorflow:serving:{name}", f":tensorflow:serving:{name}_total"}  # the parser's name of a counter
+    return [(sample.labels, sample.value) for family in families for sample in family.samples if sample.name in names]
+
+
+def samples(running: Any, name: str, **labels: str) -> dict[str, float]:
+    """The values of the samples with all of `labels`, by their bound or under the empty name."""
+    return {row.get("le", ""): value for row, value in rows_of(running, name) if labels.items() <= row.items()}
+
+
+def test_metrics_have_the_genuine_names_and_buckets(batched: Any) -> None:
     batched.post(ODD, {"instances": [IMAGE]})
     batched.post("/v1/models/nope:predict", {"instances": [IMAGE]})
-    status, page = batched.get(METRICS)
-    text = page.decode()
-    assert status == 200
-    assert "# TYPE :tensorflow:serving:request_latency histogram\n" in text
-    assert re.search(r':tensorflow:serving:request_count\{model_name="odd",status="OK"\} [1-9]', text)
-    assert ':tensorflow:serving:request_count{model_name="nope",status="NOT_FOUND"} 1\n' in text
-    latency = ':tensorflow:serving:request_latency_bucket{model_name="odd",API="predict",entrypoint="REST",le='
-    buckets = [int(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(latency)]
+    assert samples(batched, "request_count", model_name="odd", status="OK")[""] >= 1
+    assert samples(batched, "request_count", model_name="nope", status="NOT_FOUND") == {"": 1}
+    buckets = samples(batched, "request_latency_bucket", model_name="odd", API="predict", entrypoint="REST")
     assert len(buckets) == 34
-    assert buckets == sorted(buckets)
-    assert f'{latency}"18"}}' in text
-    assert f'{latency}"+Inf"}} {buckets[-1]}\n' in text
-    assert ":tensorflow:serving:batching_session:queuing_latency_count{} " in text
-    assert ":tensorflow:serving:batching_session:input_batch_size_count{} " in text
-    assert re.search(r'batching_session:padding_size_sum\{execution_batch_size="2"\} [1-9]', text)
+    assert list(buckets)[:3] == ["10", "18", "32.4"]
+    assert sorted(buckets.values()) == list(buckets.values())
+    assert buckets["+Inf"] == samples(batched, "request_latency_count", model_name="odd", API="predict")[""]
+    for name in ("queuing_latency", "input_batch_size", "processed_batch_size"):
+        assert samples(batched, f"batching_session:{name}_count")[""] >= 1
+    assert samples(batched, "batching_session:padding_size_sum", execution_batch_size="2")[""] >= 1
 
 
 def counted(running: Any, model: str) -> Counter[str]:
     """Requests of a model by status, as the metrics have them."""
-    pattern = rb'request_count\{model_name="%s",status="(\w+)"\} (\d+)' % model.encode()
-    return Counter({status.decode(): int(count) for status, count in re.findall(pattern, running.get(METRICS)[1])})
+    rows = rows_of(running, "request_count")
+    return Counter({row["status"]: int(value) for row, value in rows if row["model_name"] == model})
 
 
 def test_refusals_are_counted_as_the_genuine_server_does(batched: Any) -> None:

@@ -94,11 +94,12 @@ def test_life_of_versions(launch_embedded: Callable[..., Any], tmp_path: Path) -
     assert (status, answer) == (404, {"error": "Servable not found for request: Latest(m)"})
 
 
-def test_sigterm_answers_what_is_in_flight_and_exits_zero(launch_embedded: Callable[..., Any]) -> None:
+def test_sigterm_answers_what_is_in_flight_and_exits_zero(
+    launch_embedded: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
     running = launch_embedded("--model_name=m", f"--model_base_path={ONE.parent}")
     clients = Clients(running.rest)
-    while sum(clients.seen.values()) < 50:
-        pass
+    eventually(lambda: sum(clients.seen.values()) >= 50, 60)
     assert running.stop() == 0
     assert set(clients.stop()) == {(200, "[2.5, 3.0, 4.5]")}
 
@@ -119,10 +120,19 @@ def test_a_model_that_cannot_load_ends_the_start(tmp_path: Path) -> None:
     assert start.stdout.startswith(wanted)
 
 
-def test_workers_share_the_port_and_end_together(launch_embedded: Callable[..., Any]) -> None:
-    running = launch_embedded("--model_name=m", f"--model_base_path={ONE.parent}", "--workers=2")
+def test_workers_share_the_port_and_the_metrics_and_end_together(
+    launch_embedded: Callable[..., Any], eventually: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "monitoring").write_text("prometheus_config { enable: true }")
+    running = launch_embedded(
+        "--model_name=m", f"--model_base_path={ONE.parent}", "--workers=2",
+        f"--monitoring_config_file={tmp_path / 'monitoring'}",
+    )  # fmt: skip
+    for _ in range(40):
+        assert running.post(PREDICT, {"instances": [1.0]})[0] == 200
+    for _ in range(10):  # each page, whichever worker writes it, counts the requests of both
+        assert b'request_count{model_name="m",status="OK"} 40.0\n' in running.get("/monitoring/prometheus/metrics")[1]
     clients = Clients(running.rest)
-    while sum(clients.seen.values()) < 50:
-        pass
+    eventually(lambda: sum(clients.seen.values()) >= 50, 60)
     assert running.stop() == 0
     assert set(clients.stop()) == {(200, "[2.5, 3.0, 4.5]")}
