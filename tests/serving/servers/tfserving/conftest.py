@@ -59,6 +59,17 @@ class Embedded:
         response, body = self.exchange(f"GET {path} HTTP/1.1\r\nHost: t\r\n\r\n".encode())
         return response.status, body
 
+    def pipelined(self, requests: list[tuple[str, Any]]) -> list[tuple[int, Any, Any]]:
+        """Send requests in one go on one connection: status, JSON and headers of each answer."""
+        raw = b""
+        for path, body in requests:
+            encoded = json.dumps(body).encode()
+            raw += f"POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: {len(encoded)}\r\n\r\n".encode() + encoded
+        with socket.create_connection(("127.0.0.1", self.rest), timeout=60) as connection:
+            connection.sendall(raw)
+            with connection.makefile("rb") as stream:
+                return [read_answer(stream) for _ in requests]
+
     def predict(self, model: str, signature: str = "", **inputs: np.ndarray) -> Any:
         """The PredictResponse over gRPC; raises grpc.RpcError."""
         with grpc.insecure_channel(f"127.0.0.1:{self.grpc}") as channel:
@@ -81,6 +92,13 @@ class Embedded:
         """SIGTERM; the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
+
+
+def read_answer(stream: Any) -> tuple[int, Any, Any]:
+    """Status, JSON and headers of the next answer of a connection."""
+    status = int(stream.readline().split()[1])
+    headers = http.client.parse_headers(stream)
+    return status, json.loads(stream.read(int(headers["Content-Length"]))), headers
 
 
 def predict_message(model: str, signature: str = "", **inputs: np.ndarray) -> bytes:
