@@ -11,7 +11,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ from serving.servers.torchserve.archive import pack
 HERE = Path(__file__).parent
 GRPC_METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 IMAGE = "docker.io/pytorch/torchserve:0.12.0-cpu"
+BATCH, BYTES_AN_ELEMENT, LEAST_BYTES = 64, 16, 64 << 20
+"""Of the largest request: samples, characters of a number in JSON, and what other servers take at least."""
 DEFAULT = Settings(threads=1, workers=1, max_batch_size=1, max_queue_delay_us=100_000)
 
 
@@ -129,10 +131,18 @@ def render_config(
         "model_store": store,
         "models": json.dumps(models),
         "load_models": ",".join(f"{name}.mar" for name in artifacts),
+        "max_bytes": max_bytes(artifacts.values()),
     }
     template = (HERE / "config.properties").read_text()
     properties = [line for line in template.splitlines() if line and not line.startswith("#")]
     return "\n".join(properties).format(**values) + "\n"
+
+
+def max_bytes(manifests: Iterable[Manifest]) -> int:
+    """The largest request and answer: JSON of a batch of 64, and never less than the project's other servers take."""
+    sides = (side for manifest in manifests for side in (manifest.inputs, manifest.outputs))
+    elements = max((sum(math.prod(map(abs, spec.shape[1:])) for spec in side) for side in sides), default=0)
+    return min(max(elements * BATCH * BYTES_AN_ELEMENT, LEAST_BYTES), 2**31 - 1)
 
 
 def _from_pip(folder: Path, settings: Settings) -> Launch:
@@ -186,6 +196,8 @@ def _in_docker(folder: Path, ports: Mapping[str, int], settings: Settings) -> La
 
 
 def _split_raw(body: bytes, manifest: Manifest) -> dict[str, np.ndarray]:
+    if any(-1 in spec.shape[1:] for spec in manifest.outputs):
+        raise ValueError("raw bytes don't tell the shape of outputs with free dimensions: ask over rest")
     rows, rest = divmod(len(body), sum(math.prod(spec.shape[1:]) * spec.dtype.itemsize for spec in manifest.outputs))
     if rest or not rows:
         raise ValueError(f"{len(body)} bytes are no whole number of rows of the outputs")

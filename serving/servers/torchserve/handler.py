@@ -30,6 +30,8 @@ DTYPES = {
 }  # fmt: skip
 
 Named = dict[str, np.ndarray]
+WARMUP = "warmup.npz"
+"""In the archive: the inputs of one sample."""
 
 
 class TensorHandler:
@@ -50,14 +52,17 @@ class TensorHandler:
             return len(next(iter(self.tensors.values())))
 
     def initialize(self, context: Any) -> None:
-        """Load `model.pt` and the signature, and run one batch so that the first request meets a warm model."""
+        """Load `model.pt` and the signature; a model that requests may share a run of is warmed up with a sample."""
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         folder = Path(context.system_properties["model_dir"])
         manifest = json.loads((folder / "manifest.json").read_text())
         self.inputs: list[dict[str, Any]] = manifest["inputs"]
         self.outputs: list[dict[str, Any]] = manifest["outputs"]
         self.model = torch.jit.load(str(folder / "model.pt")).eval()  # type: ignore[no-untyped-call]
-        self._run([np.zeros((1, *map(abs, spec["shape"][1:])), DTYPES[spec["datatype"]]) for spec in self.inputs])
+        self.joins = manifest.get("batching", {}).get("verdict") in ("proven", "declared")
+        if self.joins and (folder / WARMUP).is_file():  # without the proof a run might change the model
+            with np.load(folder / WARMUP) as sample:
+                self._run([sample[spec["name"]] for spec in self.inputs])
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[Any]:
         """Answer a batch: one body per request, in order."""
@@ -67,29 +72,43 @@ class TensorHandler:
             decoded = self._decode_or_explain(request, context.get_all_request_header(index) or {})
             if isinstance(decoded, str):
                 answers[index] = self._refuse(context, index, decoded, len(requests))
-            else:  # only requests of one shape share a run
+            else:  # only requests of one shape share a run, and only where rows are proven to be independent
                 shapes = tuple(array.shape[1:] for array in decoded.tensors.values())
-                groups.setdefault(shapes, []).append((index, decoded))
+                groups.setdefault(shapes if self.joins else (index,), []).append((index, decoded))
         for group in groups.values():
             try:
-                outputs = self._run([np.concatenate([d.tensors[s["name"]] for _, d in group]) for s in self.inputs])
-            except RuntimeError as error:
-                reason = f"the model refused the input: {str(error).splitlines()[0]}"
+                outputs = self._run_joined([decoded.tensors for _, decoded in group])
+            except (RuntimeError, ValueError) as error:
+                reason = f"the model refused the input: {(str(error) or type(error).__name__).splitlines()[0]}"
                 for index, _ in group:
                     answers[index] = self._refuse(context, index, reason, len(requests))
                 continue
             start = 0
             for index, decoded in group:
-                rows = {name: array[start : start + decoded.rows] for name, array in outputs.items()}
-                answers[index] = self._encode(decoded, rows, context, index)
-                start += decoded.rows
+                rows = outputs
+                if len(group) > 1:
+                    rows = {name: array[start : start + decoded.rows] for name, array in outputs.items()}
+                    start += decoded.rows
+                try:
+                    answers[index] = self._encode(decoded, rows, context, index)
+                except ValueError as error:
+                    answers[index] = self._refuse(context, index, str(error), len(requests))
         return answers
 
+    def _run_joined(self, requests: list[Named]) -> Named:
+        if len(requests) == 1:
+            return self._run([requests[0][spec["name"]] for spec in self.inputs])
+        return self._run([np.concatenate([tensors[spec["name"]] for tensors in requests]) for spec in self.inputs])
+
     def _run(self, arrays: list[np.ndarray]) -> Named:
+        arguments = [array if spec["shape"] else array.item() for spec, array in zip(self.inputs, arrays, strict=True)]
         with torch.inference_mode():
-            result = self.model(*(torch.from_numpy(array) for array in arrays))
+            result = self.model(*(torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in arguments))
+        names = [spec["name"] for spec in self.outputs]
+        if isinstance(result, dict):  # as the export takes them: by name, or in order
+            return {name: result[name].numpy() for name in names}
         results = result if isinstance(result, (tuple, list)) else (result,)
-        return {spec["name"]: tensor.numpy() for spec, tensor in zip(self.outputs, results, strict=True)}
+        return {name: tensor.numpy() for name, tensor in zip(names, results, strict=True)}
 
     def _decode_or_explain(self, request: dict[str, Any], headers: dict[str, str]) -> Decoded | str:
         try:
@@ -131,8 +150,8 @@ class TensorHandler:
 
     def _from_bytes(self, body: bytes | bytearray) -> Named:
         sizes = [math.prod(spec["shape"][1:]) * np.dtype(DTYPES[spec["datatype"]]).itemsize for spec in self.inputs]
-        if any(-1 in spec["shape"][1:] for spec in self.inputs):
-            raise ValueError("a model with free dimensions takes JSON, not raw tensors")
+        if any(-1 in spec["shape"][1:] or not spec["shape"] for spec in self.inputs):
+            raise ValueError("a model with free dimensions or scalars takes JSON, not raw tensors")
         rows, rest = divmod(len(body), sum(sizes))
         if rest or not rows:
             raise ValueError(f"expected a multiple of {sum(sizes)} bytes (one row of every input), got {len(body)}")
@@ -156,7 +175,7 @@ class TensorHandler:
             fits = array.ndim == len(spec["shape"]) and all(
                 w in (-1, n) for w, n in zip(spec["shape"], array.shape, strict=True)
             )
-            if not fits or not len(array):
+            if not fits or not array.size:
                 raise ValueError(f"input {spec['name']!r} has shape {list(array.shape)}, expected {spec['shape']}")
             checked[spec["name"]] = array
         return checked
@@ -167,14 +186,14 @@ class TensorHandler:
             return bytearray(b"".join(np.ascontiguousarray(outputs[spec["name"]]).tobytes() for spec in self.outputs))
         context.set_response_content_type(index, "application/json")
         if decoded.kind == "json":
-            return json.dumps({"outputs": {name: array.tolist() for name, array in outputs.items()}})
+            return _to_json({"outputs": {name: array.tolist() for name, array in outputs.items()}})
         datatypes = {spec["name"]: spec["datatype"] for spec in self.outputs}
         described = [
             {"name": n, "datatype": datatypes[n], "shape": list(outputs[n].shape), "data": outputs[n].ravel().tolist()}
             for n in decoded.wanted
         ]
         answer = {"model_name": context.manifest["model"]["modelName"], "outputs": described}
-        return json.dumps(answer if decoded.id is None else {**answer, "id": decoded.id})
+        return _to_json(answer if decoded.id is None else {**answer, "id": decoded.id})
 
     @staticmethod
     def _refuse(context: Any, index: int, reason: str, batch: int) -> str:
@@ -188,6 +207,14 @@ class TensorHandler:
         context.set_response_status(code=400, phrase="Bad Request", idx=index)
         context.set_response_content_type(index, "application/json")
         return json.dumps({"code": 400, "type": "BadRequestException", "message": reason, "error": reason})
+
+
+def _to_json(document: dict[str, Any]) -> str:
+    """JSON, which has no NaN and no Infinity; raises ValueError where a model gives one."""
+    try:
+        return json.dumps(document, allow_nan=False)
+    except ValueError:
+        raise ValueError("an output has NaN or Infinity, which JSON can't hold: ask for raw tensors") from None
 
 
 def _read_json(body: bytes | bytearray) -> Any:

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,23 @@ def test_pack_writes_a_whole_archive_once(tmp_path: Path) -> None:
     assert {"model.pt", "manifest.json", "handler.py"} <= set(zipfile.ZipFile(archive).namelist())
     assert pack(ARTIFACT, manifest, tmp_path).stat().st_mtime_ns == written
     assert [path.name for path in tmp_path.iterdir()] == [archive.name]
+
+
+def test_pack_goes_by_content_not_by_time(tmp_path: Path) -> None:
+    manifest = Manifest.read(MODEL_REPOSITORY / ARTIFACT, "make export")
+    archive = pack(ARTIFACT, manifest, tmp_path)
+    other = replace(manifest, training={"model_sha256": "of another training"})
+    assert (
+        json.loads(zipfile.ZipFile(pack(ARTIFACT, other, tmp_path)).read("manifest.json"))["training"] == other.training
+    )
+    assert archive.stat().st_mtime > (MODEL_REPOSITORY / ARTIFACT / "manifest.json").stat().st_mtime
+
+
+def test_config_takes_a_batch_of_64_as_json() -> None:
+    image = replace(MANIFEST, inputs=(TensorSpec("x", "FP32", (-1, 3, 224, 224)),))
+    sizes = [render_config({"m": m}, SERVER.ports, Settings(), Path(), "").split() for m in (MANIFEST, image)]
+    assert f"max_request_size={64 << 20}" in sizes[0]
+    assert f"max_request_size={64 * 16 * 3 * 224 * 224}" in sizes[1]
 
 
 BAD_BODIES = [
