@@ -18,17 +18,15 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 from contract import StageError, shown
 from loadtest.runs.comparison import Comparison, run_comparison
-from loadtest.runs.in_process import measure_missing
-from loadtest.scenarios import PROFILES, at_rate, find_profile
+from loadtest.scenarios import PROFILES, find_profile
 from serving.repository import read_artifacts
-from serving.server import Endpoint, find_server, list_servers, servers_for
+from serving.server import Endpoint, find_server, list_servers
 
 SUBCOMMANDS = {
     "report": "loadtest.report.command",
@@ -63,12 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _compare(words: Sequence[str]) -> int:
-    given = _parser().parse_args(words)
-    comparison = Comparison.read(given.resume) if given.resume else _asked(given, words)
+    options = _parser().parse_args(words)
+    comparison = Comparison.read(options.resume) if options.resume else _asked(options, words)
     try:
         failed = run_comparison(comparison)
-        if not comparison.attached:  # the floor of this machine says nothing about servers on another
-            measure_missing()
     except KeyboardInterrupt:
         print(f"\nkept what was measured: go on with `make loadtest RESUME={comparison.name}`", file=sys.stderr)
         raise
@@ -78,21 +74,18 @@ def _compare(words: Sequence[str]) -> int:
     return 0
 
 
-def _asked(given: argparse.Namespace, words: Sequence[str]) -> Comparison:
-    profile = find_profile(given.profile)
-    if given.rounds:
-        profile = replace(profile, rounds=given.rounds)
-    if given.rate:
-        profile = at_rate(profile, given.rate)
-    attached = _attached(given.host, given.endpoints)
+def _asked(options: argparse.Namespace, words: Sequence[str]) -> Comparison:
+    profile = find_profile(options.profile)
     return Comparison(
-        name=given.name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-{profile.name}",
+        name=options.name or f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-{profile.name}",
         profile=profile,
-        seed=given.seed,
-        servers=() if attached else tuple(given.servers or servers_for(read_artifacts())),
-        attached=attached,
-        only=tuple(given.only),
-        target_ms=given.target_ms,
+        seed=options.seed,
+        servers=tuple(options.servers),
+        attached=_attached(options.host, options.endpoints),
+        only=tuple(options.only),
+        target_ms=options.target_ms,
+        rate_rps=options.rate,
+        starts=options.rounds,
         command=os.environ.get("COMMAND") or shlex.join(("python", "-m", "loadtest", *words)),
     )
 
@@ -108,13 +101,13 @@ def _attached(host: str, endpoints: Path | None) -> tuple[Endpoint, ...]:
             raise StageError(f"{endpoints} is no list of endpoints ({error}): `make serve-all` writes one") from None
     if not host:
         return ()
-    repository, found = read_artifacts(), []
+    repository, endpoints_there = read_artifacts(), list[Endpoint]()
     for server in map(find_server, list_servers()):
         artifacts = {name: manifest for name, manifest in repository.items() if manifest.format in server.formats}
-        found += [e for e in server.endpoints(artifacts, server.ports, "attached", host) if _listens(e)]
-    if not found:
+        endpoints_there += [e for e in server.endpoints(artifacts, server.ports, "attached", host) if _listens(e)]
+    if not endpoints_there:
         raise StageError(f"no server listens on {host} at its default ports: start them there with `make serve-all`")
-    return tuple(found)
+    return tuple(endpoints_there)
 
 
 def _listens(endpoint: Endpoint) -> bool:
@@ -128,13 +121,20 @@ def _listens(endpoint: Endpoint) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--profile", default="quick", choices=tuple(PROFILES), help="how much is measured")
-    parser.add_argument("--rounds", type=int, default=0, help="another number of rounds than the profile's")
+    parser.add_argument("--rounds", type=int, default=0, help="starts of every server, other than the profile's")
     parser.add_argument("--seed", type=int, default=1, help="of the order and the arrivals")
     parser.add_argument("--servers", nargs="*", default=(), metavar="NAME", help="servers to compare; all by default")
-    parser.add_argument("--only", nargs="*", default=(), metavar="ENDPOINT", help="endpoints whose names begin so")
+    parser.add_argument(
+        "--only", nargs="*", default=(), metavar="ENDPOINT", help="endpoints by name, or by its beginning"
+    )
     parser.add_argument("--host", default=os.environ.get("HOST", ""), help="measure the servers that run there")
     parser.add_argument("--endpoints", type=Path, help="measure the endpoints that this JSON file lists")
-    parser.add_argument("--rate", type=float, default=0.0, help="requests per second of the open scenarios")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=0.0,
+        help="requests/s of the open load, in place of a share of what the weakest endpoint bears",
+    )
     parser.add_argument("--target-ms", type=float, default=5.0, help="latency up to which an answer is goodput")
     parser.add_argument("--name", default="", help="of the comparison; the time by default")
     parser.add_argument(

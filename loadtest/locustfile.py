@@ -34,13 +34,13 @@ from contract import ENDPOINTS, StageError
 from loadtest.analysis.run_metrics import summarise
 from loadtest.client.target import build_target
 from loadtest.generator.loops import Load
-from loadtest.generator.users import EndpointUser, Session, locust_report, user_class
+from loadtest.generator.users import EndpointUser, FreeSession, locust_report, user_class
 from loadtest.raw_times import RIGHT, write_raw
 from loadtest.scenarios import FOREVER_S, IN_FLIGHT_CAP, Closed, Open, Scenario
 from serving.process.supervisor import read_running
 from serving.server import Endpoint
 
-SESSIONS: dict[str, Session] = {}
+SESSIONS: dict[str, FreeSession] = {}
 
 
 def microseconds_kept(latency_ms: float) -> float:
@@ -48,15 +48,16 @@ def microseconds_kept(latency_ms: float) -> float:
     return round(latency_ms, 2) if latency_ms < 10 else float(f"{latency_ms:.3g}")
 
 
-def open_session(endpoint: Endpoint, environment: Environment) -> Session:
+def open_session(endpoint: Endpoint, environment: Environment) -> FreeSession:
     """What this process's users of `endpoint` share, made for the first of them."""
     if endpoint.name not in SESSIONS:
         given = options(environment)
         load = Load(build_target(endpoint), report=locust_report(environment, endpoint))
         worker = max(0, getattr(environment.runner, "worker_index", 0))
-        session = Session(load, _scenario(given), given.seed, worker, given.load_workers, given.load_users)
-        session.go.set()
-        SESSIONS[endpoint.name] = session
+        load.next_index = worker * 17  # other samples than the other processes' users
+        SESSIONS[endpoint.name] = FreeSession(
+            load, _scenario(given), given.seed, worker, given.load_workers, given.load_users
+        )
     return SESSIONS[endpoint.name]
 
 

@@ -1,5 +1,6 @@
-"""What the comparison asks of the load generator: a JSON file of plans, each an endpoint with the runs to make there
-in turn.
+"""What a run asks of the load generator: a JSON file of endpoints, each with its runs; reads and writes it.
+
+The endpoints of a plan take turns block by block.
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from contract import write_whole
+from loadtest.fields import read_fields
 from loadtest.scenarios import Scenario, from_fields, to_fields
 from serving.server import Call, Endpoint
 
 
 @dataclass(frozen=True)
 class Run:
-    """One endpoint under one scenario, once."""
+    """One endpoint under one scenario in one round: `blocks` blocks, each as long as the scenario says."""
 
     scenario: Scenario
     round: int
     seed: int
     path: str
     """Where the result goes, without suffix: `.json` and `.npz` are added."""
+    blocks: int = 1
+    lead_in_s: float = 0.0
+    """Load before each block's zero, which does not count: it warms connections and batches."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ class Search:
 
     path: str
     seed: int
-    clients: dict[str, Any]
-    """Calibration of the client by protocol."""
+    ceiling_rps: float | None
+    """What the client reaches at most, by its calibration."""
     above_rps: float = 0.0
     """Only a higher rate is of interest: where the first probe a step above fails, the search ends."""
 
@@ -71,25 +76,21 @@ class EndpointPlan:
 
 def write_plan(path: Path, repository: Path, plans: list[EndpointPlan]) -> None:
     """Write the plans to `path`."""
-    write_whole(path, json.dumps({"repository": str(repository), "plans": [_fields(v) for v in plans]}).encode())
+    write_whole(path, json.dumps({"repository": str(repository), "plans": [_fields(plan) for plan in plans]}).encode())
 
 
 def read_plan(path: Path) -> tuple[Path, list[EndpointPlan]]:
     """The model repository and the plans in `path`."""
-    found = json.loads(path.read_bytes())
-    return Path(found["repository"]), [_plan_of(fields) for fields in found["plans"]]
+    fields = json.loads(path.read_bytes())
+    return Path(fields["repository"]), [_plan_of(plan) for plan in fields["plans"]]
 
 
 def _fields(plan: EndpointPlan) -> dict[str, Any]:
     fixed = plan.fixed
     return {
+        **{key: getattr(plan, key) for key in ("server_pid", "warm_up_s", "target_ms", "context", "prepared")},
         "endpoint": asdict(plan.endpoint),
         "runs": [{**asdict(run), "scenario": to_fields(run.scenario)} for run in plan.runs],
-        "server_pid": plan.server_pid,
-        "warm_up_s": plan.warm_up_s,
-        "target_ms": plan.target_ms,
-        "context": plan.context,
-        "prepared": plan.prepared,
         "search": asdict(plan.search) if plan.search else None,
         "fixed": fixed
         and {
@@ -109,6 +110,6 @@ def _plan_of(fields: dict[str, Any]) -> EndpointPlan:
         bytes.fromhex(fields["fixed"]["answer"]),
         fields["fixed"]["answer_headers"],
     )
+    search = read_fields(Search, fields["search"]) if fields["search"] else None
     rest = {key: fields[key] for key in ("server_pid", "warm_up_s", "target_ms", "context", "prepared")}
-    search = Search(**fields["search"]) if fields["search"] else None
     return EndpointPlan(endpoint=Endpoint(**fields["endpoint"]), runs=runs, fixed=fixed, search=search, **rest)

@@ -1,6 +1,7 @@
 """The raw times of a run, one row a request: reads and writes the `.npz` beside a result.
 
-Columns: `intended_us`, `sent_us`, `done_us` (float64, microseconds from the run's zero), `outcome` (uint8).
+Columns: `intended_us`, `sent_us`, `done_us` (float64, microseconds from the zero of the row's block: what leads in is
+negative), `outcome` (uint8), `user` (uint16, who sent it; 0 for a schedule), `block` (uint16, the block's number).
 """
 
 from __future__ import annotations

@@ -92,35 +92,31 @@ KINDS: dict[str, type[Scenario]] = {"closed": Closed, "open": Open, "burst": Bur
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a comparison measures: rounds, and the scenarios of each plan to an endpoint."""
+    """How much a comparison measures."""
 
     name: str
-    rounds: int
+    starts: int
+    """Starts of every server, at least: with few endpoints there are more."""
+    seconds: float
+    """That the comparison may take; what is left after the starts is filled with blocks."""
+    most_blocks: int
+    """Of an endpoint under a scenario in one start."""
     warm_up_s: float
     """Of one piece of the warm-up, which is repeated until it goes no faster."""
     scenarios: tuple[Scenario, ...]
+    """Their seconds are those of a block of a fast model; slow ones get longer blocks, and rates are found out."""
 
 
-OPEN_RATE_RPS = 250.0
-"""One rate for all endpoints, so that their latencies are compared under the same load."""
+UNKNOWN_RPS = 0.0
+"""The rate of an open scenario until it is known what the endpoints bear."""
+ALONE, SOME, BUSY = Closed(1, 0.25), Closed(8, 0.2), Closed(32, 0.25)
+SCHEDULED = Open(UNKNOWN_RPS, 0.4)
 
 PROFILES = {
-    "smoke": Profile("smoke", 1, 0.2, (Closed(1, 0.4), Closed(8, 0.4), Closed(32, 0.4), Open(OPEN_RATE_RPS, 0.4))),
-    # within six minutes for 14 endpoints on two cores; the three rounds of `open` together state a p99
-    "quick": Profile("quick", 3, 0.25, (Closed(1, 0.8), Closed(8, 0.7), Closed(32, 0.9), Open(OPEN_RATE_RPS, 1.0))),
-    # each round of `open` states a p99 by itself
+    "smoke": Profile("smoke", 1, 60.0, 2, 0.2, (ALONE, SOME, BUSY, SCHEDULED)),
+    "quick": Profile("quick", 2, 340.0, 40, 0.2, (ALONE, SOME, BUSY, SCHEDULED)),
     "full": Profile(
-        "full",
-        5,
-        0.5,
-        (
-            Closed(1, 3.0),
-            Closed(8, 2.0),
-            Closed(32, 3.0),
-            Open(OPEN_RATE_RPS, 3.0),
-            Burst(2 * OPEN_RATE_RPS, 3.0),
-            Offline(64, 2.0),
-        ),
+        "full", 4, 1440.0, 60, 0.4, (ALONE, SOME, BUSY, SCHEDULED, Burst(UNKNOWN_RPS, 1.0), Offline(64, 0.25))
     ),
 }
 
@@ -179,13 +175,10 @@ def from_fields(fields: dict[str, Any]) -> Scenario:
     return KINDS[fields["kind"]](**rest)
 
 
-def at_rate(profile: Profile, rate_rps: float) -> Profile:
-    """The profile with another rate for its open scenarios; a burst keeps its factor."""
-    scenarios = []
-    for scenario in profile.scenarios:
-        if isinstance(scenario, Open):
-            scenario = replace(scenario, rate_rps=rate_rps)  # noqa: PLW2901
-        elif isinstance(scenario, Burst):
-            scenario = replace(scenario, rate_rps=2 * rate_rps)  # noqa: PLW2901
-        scenarios.append(scenario)
-    return replace(profile, scenarios=tuple(scenarios))
+def at_rate(scenario: Scenario, rate_rps: float) -> Scenario:
+    """The scenario with this rate where it has one; a burst has twice the rate while it is on."""
+    if isinstance(scenario, Open):
+        return replace(scenario, rate_rps=rate_rps)
+    if isinstance(scenario, Burst):
+        return replace(scenario, rate_rps=2 * rate_rps)
+    return scenario

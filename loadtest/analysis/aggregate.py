@@ -1,172 +1,142 @@
-"""One endpoint's part of the report: its runs put together by scenario, with percentiles, intervals and validity."""
+"""One endpoint's part of the report: its blocks put together by scenario, with percentiles, intervals and validity."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from loadtest.analysis.intervals import QUANTILES, order_interval, quantile, ratio_interval, requests_needed
-from loadtest.analysis.validity import judge_rounds, judge_run
-from loadtest.raw_times import RIGHT, read_raw
+from loadtest.analysis.facts import Client
+from loadtest.analysis.family import figure as own_figure
+from loadtest.analysis.figures import Estimate, Point, Split, Start
+from loadtest.analysis.fits import Fitted, Measured
+from loadtest.analysis.intervals import QUANTILES, quantile, requests_needed
+from loadtest.analysis.result import Result
+from loadtest.analysis.validity import instability, judge
 
-Result = dict[str, Any]
+MARKED_SHARE = 0.01
+"""Of a core: what idle servers take of it marks a block."""
+STABLE_FIGURE = {"closed": "throughput_rps", "offline": "throughput_rps"}
+WORDS = {"throughput_rps": "the throughput", "p50": "the median latency"}
+Kind = Literal["closed", "open", "burst", "offline"]
 
 
-def describe_endpoint(name: str, results: Sequence[Result], clients: Sequence[Result]) -> dict[str, Any]:
-    """The report's entry for one endpoint: its results over all scenarios and rounds."""
-    by_protocol = {client["protocol"]: client for client in clients}
-    scenarios = list(dict.fromkeys(result["scenario_name"] for result in results))
-    cold = [result["cold_start"] for result in results if result.get("cold_start")]
-    used = [result for result in results if "server" in result]
-    last = results[-1]
+def describe_point(name: str, runs: Measured, fits: Mapping[str, Fitted | None], client: Client | None) -> Point:
+    """One endpoint under one scenario: `fits` has the figures of all endpoints under it."""
+    results = runs.results
+    judgement = judge(results, client)
+    kind = cast("Kind", results[0].scenario["kind"])
+    reasons = judgement.reasons
+    stable_by = "p50" if results[0].scenario_name == "single_stream" else STABLE_FIGURE.get(kind)
+    fitted = fits.get(stable_by) if stable_by else None
+    if stable_by and fitted is not None and name in fitted.residuals:
+        reasons += instability(name, fitted.residuals, WORDS[stable_by])
+    made = [result for result in results if not result.preflight_error]
+    return Point(
+        name=results[0].scenario_name,
+        kind=kind,
+        users=int(results[0].scenario["users"]),
+        batch=results[0].batch,
+        starts=tuple(_start(result, runs, number) for number, result in enumerate(made)),
+        blocks=sum(len(result.blocks) for result in made),
+        block_s=float(results[0].scenario["seconds"]),
+        requests=sum(result.requests for result in made),
+        failures=sum(result.failures for result in made),
+        wrong_answers=sum(result.wrong_answers for result in made),
+        validity="INVALID" if reasons else "VALID",
+        reasons=reasons,
+        client_limited=judgement.client_limited,
+        explanations=tuple(text for result in made for text in result.explanations)[:5],
+        rate_rps=results[0].scenario.get("rate_rps"),
+        **(_figures(name, runs, made, fits) if made else {}),
+    )
+
+
+def _start(result: Result, runs: Measured, number: int) -> Start:
+    ordered = np.sort(np.concatenate([block.latencies_ms for block in runs.blocks[number]]))
+    stated = {key: _stated(ordered, share) for key, share in QUANTILES.items()}
+    rate = result.throughput_rps or None
+    return Start(result.round, len(result.blocks), result.requests, rate, stated["p50"], stated["p95"])
+
+
+def _figures(name: str, runs: Measured, made: Sequence[Result], fits: Mapping[str, Fitted | None]) -> dict[str, Any]:
+    ordered = runs.latencies_ms
+    rates = [result.throughput_rps for result in made]
+    throughput = _estimate(fits, "throughput_rps", name, float(np.mean(rates)))
+    goodput = float(np.mean([result.goodput_rps for result in made]))
+    stated = {key: _stated(ordered, share) for key, share in QUANTILES.items()}
+    opened = made[0].latency_from_send_ms is not None
+    uses = [use for result in made for use in result.blocks]
+    idle = [use.idle_cpu_share for use in uses if use.idle_cpu_share is not None]
+    answers = sum(use.right_answers for use in uses)
+    taken = [use.server_cpu_s for use in uses if use.server_cpu_s is not None]
+    cpu = sum(taken) / answers * 1000 if taken and answers else 0.0
     return {
-        "name": name,
-        **{key: last["endpoint"][key] for key in ("server", "engine", "artifact", "protocol")},
-        "settings": last.get("settings"),
-        **{key: _median([found.get(key) for found in cold]) for key in ("live_s", "ready_s", "first_answer_s")},
-        "warm_up_s": _median([result.get("warm_up_s") for result in used]),
-        "peak_rss_bytes": max((r["server"]["peak_rss_bytes"] or 0 for r in used), default=0) or None,
-        "steady_rss_bytes": _median([result["server"]["rss_bytes"] for result in used]),
-        **{key: _whole(_first(used, key)) for key in ("request_bytes", "request_wire_bytes", "response_bytes")},
-        "samples_sha256": _first(used, "samples_sha256"),
-        "threads": _first([result["server"] for result in used], "threads"),
-        "scenarios": [
-            describe_scenario([r for r in results if r["scenario_name"] == s], by_protocol) for s in scenarios
-        ],
+        "throughput_rps": throughput,
+        "goodput_rps": _like(throughput, goodput),
+        "samples_per_s": throughput.value * made[0].batch if throughput else None,
+        **{f"{key}_ms": _estimate(fits, key, name, value) for key, value in stated.items()},
+        "max_ms": float(ordered[-1]) if len(ordered) else None,
+        "needs": {key: requests_needed(QUANTILES[key]) for key, value in stated.items() if value is None},
+        "quantiles_ms": tuple(quantile(ordered, step / 100) for step in range(101)) if len(ordered) else (),
+        "from_send_ms": _from_send(made) if opened else {},
+        "schedule_lag_p99_ms": _lag(made) if opened else None,
+        "cpu_s_per_1000": _estimate(fits, "cpu_s_per_1000", name, cpu),
+        "context_switches_per_1000": _per_1000([result.server.context_switches for result in made], answers),
+        "throttled_s": _sum([result.server.throttled_s for result in made]),
+        "client_cpu_share": max(result.client.cpu_share for result in made),
+        "idle_cpu_share": max(idle) if idle else None,
+        "marked_blocks": sum(share > MARKED_SHARE for share in idle),
+        "split": _split([result.latency_split for result in made if result.latency_split]),
     }
 
 
-def describe_scenario(results: Sequence[Result], clients: dict[str, Result]) -> dict[str, Any]:
-    """One scenario of one endpoint: rounds put together. Percentiles come from the raw latencies of all rounds."""
-    judgements = [judge_run(result, clients) for result in results]
-    whole = judge_rounds(judgements)
-    made = [result for result in results if "requests" in result]
-    fields: dict[str, Any] = {
-        "name": results[0]["scenario_name"],
-        "rounds": len(results),
-        "requests": sum(result["requests"] for result in made),
-        "failures": sum(result["failures"] for result in made),
-        "wrong_answers": sum(result["wrong_answers"] for result in made),
-        "validity": whole.validity,
-        "reasons": list(whole.reasons),
-        "client_limited": whole.client_limited,
-        "explanations": [text for result in made for text in result["explanations"]][:5],
-    }
-    return {**fields, **(_figures(made) if made else {"runs": [], "latency_ms": {}, "throughput_rps": None})}
+def _stated(ordered: np.ndarray, share: float) -> float | None:
+    """A percentile of raw latencies, where so many state it."""
+    return quantile(ordered, share) if len(ordered) >= requests_needed(share) else None
 
 
-def _figures(made: Sequence[Result]) -> dict[str, Any]:
-    scenario = made[0]["scenario"]
-    tables = [read_raw(result["raw"]) for result in made]
-    latencies = [_latency_ms(table, "intended_us") for table in tables]
-    pooled = np.sort(np.concatenate(latencies))
-    answers = sum(result["requests"] - result["failures"] for result in made)
-    throughputs = [result["throughput_rps"] for result in made]
-    runs = [_run(result, np.sort(latency)) for result, latency in zip(made, latencies, strict=True)]
-    opened = made[0]["latency_from_send_ms"] is not None
-    return {
-        "users": scenario["users"],
-        "rate_rps": min((r["scenario"]["rate_rps"] for r in made), default=None) if opened else None,
-        "rate_asked_rps": made[0].get("rate_asked_rps"),
-        "seconds": scenario["seconds"],
-        "batch": made[0]["batch"],
-        "throughput_rps": float(np.mean(throughputs)),
-        "throughput_ci_rps": _interval(throughputs),
-        "samples_per_s": float(np.mean(throughputs)) * made[0]["batch"],
-        "goodput_rps": float(np.mean([result["goodput_rps"] for result in made])),
-        "target_ms": made[0]["target_ms"],
-        **percentiles(pooled),
-        "latency_ci_ms": {name: _percentile_interval(name, runs, pooled) for name in QUANTILES},
-        "latency_from_send_ms": percentiles(_from_send(tables))["latency_ms"] if opened else None,
-        "schedule_lag_p99_ms": max(result["schedule_lag_ms"]["p99"] or 0.0 for result in made) if opened else None,
-        "latency_quantiles_ms": [quantile(pooled, step / 100) for step in range(101)] if len(pooled) else None,
-        "cpu_s_per_1000": _per_1000(made, "cpu_s", answers),
-        "context_switches_per_1000": _per_1000(made, "context_switches", answers),
-        "throttled_s": _total(made, "throttled_s"),
-        "client_cpu_share": max(result["client"]["cpu_share"] for result in made),
-        "latency_split": _split([result["latency_split"] for result in made if result.get("latency_split")]),
-        "runs": runs,
-    }
-
-
-def _split(splits: Sequence[dict[str, float]]) -> dict[str, float] | None:
-    """Where the time went, as the server told it: the mean over the rounds."""
-    if not splits:
+def _estimate(fits: Mapping[str, Fitted | None], figure: str, name: str, value: float | None) -> Estimate | None:
+    """A figure with the interval that its fit gives; without one where there is no fit."""
+    if not value:
         return None
-    return {key: float(np.mean([split[key] for split in splits])) for key in splits[0]}
+    fitted = fits.get(figure)
+    if fitted is None or name not in fitted.fit.names:
+        return Estimate(value)
+    return own_figure(fitted.fit, name, value)
 
 
-def percentiles(ordered: np.ndarray) -> dict[str, Any]:
-    """`latency_ms` with each percentile that so many requests can state, else None, and `needs` with what those would
-    need.
-    """
-    stated: dict[str, float | None] = {}
-    needs = {}
-    for name, share in QUANTILES.items():
-        enough = len(ordered) >= requests_needed(share)
-        stated[name] = quantile(ordered, share) if enough else None
-        if not enough:
-            needs[name] = requests_needed(share)
-    stated["max"] = float(ordered[-1]) if len(ordered) else None
-    return {"latency_ms": stated, **({"needs": needs} if needs else {})}
+def _like(throughput: Estimate | None, goodput: float) -> Estimate | None:
+    """Goodput with the throughput's relative interval: it is a share of it."""
+    if throughput is None or throughput.low is None or throughput.high is None:
+        return Estimate(goodput)
+    share = goodput / throughput.value
+    return Estimate(goodput, throughput.low * share, throughput.high * share, throughput.error, throughput.degrees)
 
 
-def _run(result: Result, ordered: np.ndarray) -> dict[str, Any]:
-    stated = percentiles(ordered)["latency_ms"]
-    return {
-        "round": result["round"],
-        "requests": result["requests"],
-        "throughput_rps": result["throughput_rps"],
-        "goodput_rps": result["goodput_rps"],
-        **{f"{name}_ms": stated[name] for name in QUANTILES},
-    }
+def _from_send(made: Sequence[Result]) -> dict[str, float]:
+    keys = QUANTILES if made[0].latency_from_send_ms else ()
+    values = {key: [(result.latency_from_send_ms or {}).get(key) for result in made] for key in keys}
+    return {key: float(np.median([v for v in all_ if v is not None])) for key, all_ in values.items() if any(all_)}
 
 
-def _percentile_interval(name: str, runs: Sequence[Result], pooled: np.ndarray) -> list[float] | None:
-    """Student's interval over the rounds' own percentiles; with one round, the order statistics of its requests."""
-    values = [run[f"{name}_ms"] for run in runs]
-    if len(runs) == 1:
-        found = order_interval(pooled, QUANTILES[name]) if values[0] is not None else None
-        return list(found) if found else None
-    return None if any(value is None for value in values) else _interval(values)
+def _lag(made: Sequence[Result]) -> float:
+    return max((result.schedule_lag_ms or {"p99": 0.0})["p99"] or 0.0 for result in made)
 
 
-def _interval(values: list[float]) -> list[float] | None:
-    found = ratio_interval(values)
-    return list(found) if found else None
+def _sum(values: Sequence[float | None]) -> float | None:
+    return None if None in values else float(sum(value or 0.0 for value in values))
 
 
-def _latency_ms(table: dict[str, np.ndarray], since: str) -> np.ndarray:
-    latency_ms = (table["done_us"] - table[since]) / 1e3
-    right: np.ndarray = latency_ms[table["outcome"] == RIGHT]
-    return right
-
-
-def _from_send(tables: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
-    return np.sort(np.concatenate([_latency_ms(table, "sent_us") for table in tables]))
-
-
-def _total(made: Sequence[Result], key: str) -> float | None:
-    values = [result["server"][key] for result in made]
-    return None if any(value is None for value in values) else sum(values)
-
-
-def _per_1000(made: Sequence[Result], key: str, answers: int) -> float | None:
-    total = _total(made, key)
+def _per_1000(values: Sequence[float | None], answers: int) -> float | None:
+    total = _sum(values)
     return None if total is None or not answers else total / answers * 1000
 
 
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
-
-
-def _first(found: Sequence[Result], key: str) -> Any:
-    return next((result[key] for result in found if result.get(key) is not None), None)
-
-
-def _whole(size: float | None) -> int | None:
-    """A mean size in whole bytes."""
-    return None if size is None else round(size)
+def _split(splits: Sequence[Split]) -> Split | None:
+    """Where the time went, as the server told it: the mean over the rounds."""
+    if not splits:
+        return None
+    mean = {key: float(np.mean([getattr(split, key) for split in splits])) for key in Split.__dataclass_fields__}
+    return Split(**{**mean, "users": splits[0].users, "requests": sum(split.requests for split in splits)})  # type: ignore[arg-type]

@@ -3,39 +3,35 @@
     python -m loadtest gate --baseline a.json --candidate b.json --max-regression 10%
 
 Both are a `report.json`. Exits 1 on a significant regression beyond the bound, 0 on none, 2 where the input can't tell.
-Compared are, for each endpoint that both have, throughput with 32 users (or the most there are) and the median latency
-of a single user; each by Welch's interval on the logarithms of the rounds, all holding together at 99 % (Bonferroni).
+Compared are, for each endpoint that both have, throughput under the busiest closed loop and the median latency of a
+single user, with the errors that the reports state: starts, blocks, and what the machine did to all endpoints alike.
+All intervals hold together (Bonferroni: the figures of two reports have nothing to do with each other).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from contract import StageError, shown
+from contract import StageError
+from loadtest.analysis.family import ERROR_RATE, estimate
+from loadtest.analysis.figures import Estimate
 from loadtest.analysis.intervals import student_quantile
-from loadtest.analysis.verdicts import ERROR_RATE, TINY_VARIANCE
-
-FIGURES = {"throughput_rps": True, "p50_ms": False}
-"""The figures compared, and whether more is better: throughput of closed scenarios, latency of the single user."""
+from loadtest.analysis.schema import Report
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One figure of one endpoint, by round, before and after; `sign` is 1 where more is worse."""
+    """One figure of one endpoint, before and after."""
 
     label: str
-    baseline: tuple[float, ...]
-    candidate: tuple[float, ...]
-    sign: int
+    baseline: Estimate
+    candidate: Estimate
+    higher_is_better: bool
 
 
 @dataclass(frozen=True)
@@ -60,38 +56,42 @@ def judge(pairs: Sequence[Pair]) -> list[Change]:
     return [_change(pair, len(pairs)) for pair in pairs]
 
 
-def pair_up(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[Pair]:
-    """What both reports have VALID figures of, over at least two rounds; raises StageError where there is nothing."""
+def pair_up(baseline: Report, candidate: Report) -> list[Pair]:
+    """What both reports have VALID figures of, with their errors; raises StageError where there is nothing."""
     before, after = _figures(baseline), _figures(candidate)
     gone = sorted({label.split(" ")[0] for label in before} - {label.split(" ")[0] for label in after})
     if gone:
         raise StageError(f"the candidate has no VALID figures of {', '.join(gone)}: measure both the same way")
-    pairs = [Pair(label, before[label][0], after[label][0], before[label][1]) for label in before if label in after]
+    pairs = [Pair(label, before[label], after[label], "throughput_rps" in label) for label in before if label in after]
     if not pairs:
-        raise StageError("no figure is VALID in both reports over two rounds or more: `make loadtest PROFILE=quick`")
+        raise StageError("no figure is VALID in both reports over two starts or more: `make loadtest PROFILE=quick`")
     return pairs
 
 
-def _figures(report: Mapping[str, Any]) -> dict[str, tuple[tuple[float, ...], int]]:
-    found = {}
-    for endpoint in report["endpoints"]:
-        for point in endpoint["scenarios"]:
-            name = "p50_ms" if point["name"] == "single_stream" else "throughput_rps"
-            values = tuple(run[name] for run in point["runs"] if run[name])
-            judged = point["name"] == "single_stream" or point["name"].startswith("closed-")
-            if judged and point["validity"] == "VALID" and len(values) >= 2:
-                found[f"{endpoint['name']} {point['name']} {name}"] = (values, -1 if FIGURES[name] else 1)
-    return found
+def _figures(report: Report) -> dict[str, Estimate]:
+    """The figures that can be compared, by endpoint, scenario and name."""
+    figures: dict[str, Estimate] = {}
+    for endpoint in report.endpoints:
+        for scenario, name in ((f"closed-{report.design.users}", "throughput_rps"), ("single_stream", "p50_ms")):
+            point = endpoint.point(scenario)
+            if point is None or point.validity == "INVALID" or len(point.starts) < 2:
+                continue
+            figure = point.throughput_rps if name == "throughput_rps" else point.p50_ms
+            if figure is not None and figure.error is not None:
+                figures[f"{endpoint.name} {scenario} {name}"] = figure
+    return figures
 
 
 def _change(pair: Pair, comparisons: int) -> Change:
-    """Welch's interval: the rounds of two reports have nothing to do with each other."""
-    logs = [np.log(pair.baseline), np.log(pair.candidate)]
-    parts = [max(float(values.var(ddof=1)), TINY_VARIANCE) / len(values) for values in logs]
-    degrees = sum(parts) ** 2 / sum(part**2 / (len(v) - 1) for part, v in zip(parts, logs, strict=True))
-    half = student_quantile(1 - ERROR_RATE / 2 / comparisons, degrees) * math.sqrt(sum(parts))
-    middle = pair.sign * float(logs[1].mean() - logs[0].mean())
-    return Change(pair.label, math.exp(max(middle - half, -700.0)), math.exp(min(middle + half, 700.0)))
+    """Welch's interval of the ratio."""
+    one, other = pair.baseline, pair.candidate
+    variances = [(one.error or 0.0) ** 2, (other.error or 0.0) ** 2]
+    parts = [variance**2 / (figure.degrees or 1.0) for variance, figure in zip(variances, (one, other), strict=True)]
+    degrees = sum(variances) ** 2 / sum(parts)
+    critical = student_quantile(1 - ERROR_RATE / 2 / comparisons, degrees)
+    worse = math.log(other.value / one.value) * (-1 if pair.higher_is_better else 1)
+    ratio = estimate(worse, math.sqrt(sum(variances)), degrees, critical)
+    return Change(pair.label, ratio.low or 0.0, ratio.high or math.inf)
 
 
 def main(words: Sequence[str]) -> int:
@@ -100,10 +100,10 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--baseline", type=Path, required=True, metavar="REPORT_JSON")
     parser.add_argument("--candidate", type=Path, required=True, metavar="REPORT_JSON")
     parser.add_argument("--max-regression", default="10%", help="the largest regression let through: 10%% or 0.1")
-    given = parser.parse_args(words)
+    options = parser.parse_args(words)
     try:
-        bound = _share(given.max_regression)
-        changes = judge(pair_up(_read(given.baseline), _read(given.candidate)))
+        bound = _share(options.max_regression)
+        changes = judge(pair_up(Report.read(options.baseline), Report.read(options.candidate)))
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
@@ -122,17 +122,3 @@ def _share(text: str) -> float:
     if not 0 <= value < math.inf:
         raise StageError(f"--max-regression {text!r} is no share: write 10% or 0.1")
     return value
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise StageError(f"{shown(path)} can't be read ({error}): `make loadtest report` writes report.json") from None
-    if not isinstance(found, dict) or "endpoints" not in found:
-        raise StageError(f"{shown(path)} has no key `endpoints`, so it is no report: `make report` writes one")
-    try:
-        _figures(found)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StageError(f"{shown(path)} is no report of this version ({error!r}): `make report` writes one") from None
-    return found

@@ -1,6 +1,4 @@
-"""One run's result: the figures computed from its raw rows. Reads and writes `<scenario>-<round>.json` beside the
-`.npz`.
-"""
+"""The figures of one run, from the raw rows of its blocks. Pure."""
 
 from __future__ import annotations
 
@@ -8,37 +6,42 @@ from typing import Any
 
 import numpy as np
 
+from loadtest.analysis.blocks import block_of
 from loadtest.analysis.intervals import QUANTILES, quantile
-from loadtest.raw_times import FAILED, RIGHT, WRONG
-from loadtest.scenarios import Closed, Offline, Scenario, to_fields
-
-WINDOWS = 5
-"""Equal parts of a run, by time, whose figures must agree for the run to be stable."""
+from loadtest.raw_times import RIGHT, Table
+from loadtest.scenarios import Closed, Offline, Scenario
 
 
-def measured(scenario: Scenario, table: dict[str, np.ndarray], target_ms: float) -> dict[str, Any]:
-    """The figures of one run. `table`'s times are microseconds from the run's start."""
-    right = table["outcome"] == RIGHT
-    seconds, counted = _counted(scenario, table)
-    done = right & counted
-    latency_ms = (table["done_us"] - table["intended_us"]) / 1e3
-    from_send_ms = (table["done_us"] - table["sent_us"]) / 1e3
-    lag_ms = (table["sent_us"] - table["intended_us"]) / 1e3
+def measured(scenario: Scenario, table: Table, blocks: int, target_ms: float) -> dict[str, Any]:
+    """The figures of a run of so many blocks; `table`'s times are microseconds from each block's zero."""
+    users = scenario.users if isinstance(scenario, Closed | Offline) else 0
+    inside = counted(scenario, table)
+    right = inside & (table["outcome"] == RIGHT)
+    parts = [
+        block_of({name: column[table["block"] == number] for name, column in table.items()}, 0.0, scenario.seconds,
+                 users, target_ms)
+        for number in range(blocks)
+    ]  # fmt: skip
+    lag_ms = summarise((table["sent_us"] - table["intended_us"])[inside] / 1e3)
+    from_send_ms = summarise((table["done_us"] - table["sent_us"])[right] / 1e3)
     return {
-        "scenario": to_fields(scenario),
-        "scenario_name": scenario.name,
-        "requests": len(right),
-        "failures": int((table["outcome"] == FAILED).sum()),
-        "wrong_answers": int((table["outcome"] == WRONG).sum()),
-        "elapsed_s": seconds,
-        "throughput_rps": float(done.sum()) / seconds,
-        "goodput_rps": float((done & (latency_ms <= target_ms)).sum()) / seconds,
+        "requests": int(inside.sum()),
+        "failures": sum(part.failures for part in parts),
+        "wrong_answers": sum(part.wrong_answers for part in parts),
+        "elapsed_s": blocks * scenario.seconds,
+        "throughput_rps": float(np.mean([part.throughput_rps or 0.0 for part in parts])),
+        "goodput_rps": float(np.mean([part.goodput_rps or 0.0 for part in parts])),
         "target_ms": target_ms,
-        "latency_ms": summarise(latency_ms[right]),
-        "latency_from_send_ms": None if isinstance(scenario, (Closed, Offline)) else summarise(from_send_ms[right]),
-        "schedule_lag_ms": None if isinstance(scenario, (Closed, Offline)) else summarise(lag_ms),
-        "windows": windows(scenario, table, seconds),
+        "latency_ms": summarise(np.concatenate([part.latencies_ms for part in parts])),
+        "latency_from_send_ms": None if users else from_send_ms,
+        "schedule_lag_ms": None if users else lag_ms,
     }
+
+
+def counted(scenario: Scenario, table: Table) -> np.ndarray:
+    """Which rows count: those meant to be sent within their block."""
+    inside: np.ndarray = (table["intended_us"] >= 0) & (table["intended_us"] < scenario.seconds * 1e6)
+    return inside
 
 
 def summarise(values: np.ndarray) -> dict[str, float | None]:
@@ -47,35 +50,3 @@ def summarise(values: np.ndarray) -> dict[str, float | None]:
         return {**dict.fromkeys(QUANTILES), "max": None}
     ordered = np.sort(values)
     return {**{name: quantile(ordered, share) for name, share in QUANTILES.items()}, "max": float(ordered[-1])}
-
-
-def windows(scenario: Scenario, table: dict[str, np.ndarray], seconds: float) -> list[dict[str, float | None]]:
-    """Answers per second and median latency of each of `WINDOWS` parts, by the time of the answer (open: of the
-    intended send).
-    """
-    right = table["outcome"] == RIGHT
-    closed = isinstance(scenario, (Closed, Offline))
-    when_s = table["done_us" if closed else "intended_us"][right] / 1e6
-    latency_ms = ((table["done_us"] - table["intended_us"]) / 1e3)[right]
-    part = np.minimum((when_s / seconds * WINDOWS).astype(int), WINDOWS)
-    found: list[dict[str, float | None]] = []
-    for number in range(WINDOWS):
-        inside = latency_ms[part == number]
-        median = float(np.median(inside)) if len(inside) else None
-        found.append({"throughput_rps": len(inside) / seconds * WINDOWS, "p50_ms": median})
-    return found
-
-
-def _counted(scenario: Scenario, table: dict[str, np.ndarray]) -> tuple[float, np.ndarray]:
-    """The seconds over which answers are counted, and which rows count.
-
-    A closed run counts what was answered before its time was up, since the users then fall silent one by one. An open
-    run counts every answer, over the time until the last one where that is longer than the schedule.
-    """
-    done_s = table["done_us"] / 1e6
-    if isinstance(scenario, (Closed, Offline)):
-        in_time = done_s <= scenario.seconds
-        if in_time.any():
-            return scenario.seconds, in_time
-    last_s = float(done_s.max()) if len(done_s) else 0.0
-    return max(scenario.seconds, last_s), np.ones(len(done_s), bool)

@@ -1,16 +1,19 @@
-"""Says of each run, and of each endpoint under a scenario, whether it is VALID, and if not, why. Pure functions.
+"""Says of an endpoint under a scenario whether it is VALID, and if not, why. Pure functions.
 
-An INVALID point stays in the report, marked; it is never ranked.
+It judges the server and the client, not the weather: what slows all endpoints alike is the machine's, and only what an
+endpoint's blocks swing by beyond their neighbours makes it unstable. An INVALID point stays in the report; it is never
+ranked.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from loadtest.analysis.intervals import requests_needed
+import numpy as np
+
+from loadtest.analysis.facts import Client
+from loadtest.analysis.result import Result
 
 CEILING_SHARE = 0.70
 """Share of the client's ceiling from which on the client may be what is measured."""
@@ -18,13 +21,13 @@ LAG_MS = 1.0
 LAG_SHARE = 0.10
 """The schedule lag at p99 may be the larger of LAG_MS and this share of the measured p99."""
 CLIENT_CPU_SHARE = 0.90
-STABLE_RATIO = 1.3
-"""Largest over smallest of the windows' medians in a stable run; and of their throughputs, but for one standstill."""
-STANDSTILL_S = 0.05
-"""What a window may lose to a hiccup of the machine: it shows in p99, not in whether the run is stable."""
-FIGURE = re.compile(r"[\d.,]+")
-WINDOW_ANSWERS = 20
-"""Answers that a window needs before it can speak of stability."""
+UNSTABLE_SPREAD = 0.30
+"""Robust standard deviation (of a logarithm) of an endpoint's blocks beyond the drift that all share."""
+UNSTABLE_TIMES = 3.0
+"""And so many times that of a typical endpoint: where all swing, it is the machine."""
+FEWEST_REQUESTS = 8
+FEWEST_BLOCKS = 6
+"""With fewer an endpoint is not called unstable."""
 
 
 @dataclass(frozen=True)
@@ -32,84 +35,74 @@ class Judgement:
     """Whether a point may be ranked."""
 
     reasons: tuple[str, ...]
-    client_limited: bool
-    unstable: bool = False
+    client_limited: bool = False
 
     @property
-    def validity(self) -> str:
-        """`VALID` or `INVALID`."""
-        return "INVALID" if self.reasons else "VALID"
+    def is_valid(self) -> bool:
+        """Whether it may."""
+        return not self.reasons
 
 
-def judge_run(result: Mapping[str, Any], clients: Mapping[str, Mapping[str, Any]]) -> Judgement:
-    """Judge one run by its result and the calibration of its protocol's client."""
-    if "preflight_error" in result:
-        return Judgement((f"pre-flight: {result['preflight_error']}",), False)
-    reasons = _errors(result)
-    if result["requests"] < (needed := requests_needed(0.90)):
-        reasons.append(f"too few: {result['requests']} requests, {needed} state a p90")
-    limits = _client_limits(result, clients.get(result["endpoint"]["protocol"]))
-    unstable = _instability(result)
-    return Judgement((*reasons, *limits, *unstable), bool(limits), bool(unstable))
+def judge(results: Sequence[Result], client: Client | None) -> Judgement:
+    """Judge the runs of one endpoint under one scenario by themselves and by the calibration of its client."""
+    refused = [result.preflight_error for result in results if result.preflight_error]
+    if refused:
+        return Judgement((f"not asked: {refused[0]}",))
+    limits = _client_limits(results, client)
+    return Judgement((*_errors(results), *limits), bool(limits))
 
 
-def judge_rounds(runs: Sequence[Judgement]) -> Judgement:
-    """Judge an endpoint under a scenario: every round must do, but for stability, where half of them may fail.
-
-    What differs between and within rounds shows in the intervals; a majority of unstable rounds has no figure to put
-    one around.
-    """
-    reasons: dict[str, tuple[str, list[int]]] = {}
-    unstable = [number for number, run in enumerate(runs, 1) if run.unstable]
-    for number, run in enumerate(runs, 1):
-        for reason in run.reasons:
-            if reason.startswith("unstable") and len(unstable) * 2 <= len(runs):
-                continue
-            kind = FIGURE.sub("", reason)  # the same reason, whatever its figures
-            reasons.setdefault(kind, (reason, []))[1].append(number)
-    texts = tuple(f"{reason} (round {', '.join(map(str, numbers))})" for reason, numbers in reasons.values())
-    return Judgement(texts, any(run.client_limited for run in runs), bool(unstable))
+def spread_of(residuals: np.ndarray) -> float:
+    """The robust standard deviation of an endpoint's blocks beyond the drift that all share."""
+    return 1.4826 * float(np.median(np.abs(residuals - np.median(residuals))))
 
 
-def _errors(result: Mapping[str, Any]) -> list[str]:
-    found = []
-    first = f": {result['explanations'][0]}" if result["explanations"] else ""
-    if result["failures"]:
-        found.append(f"{result['failures']} of {result['requests']} requests failed{first}")
-    if result["wrong_answers"]:
-        found.append(f"{result['wrong_answers']} of {result['requests']} answers were wrong{first}")
-    if result["capped"]:
-        cap = result["scenario"]["in_flight_cap"]
-        found.append(f"overloaded: {cap} requests in flight, where the open loop ends")
-    return found
+def instability(name: str, residuals: Mapping[str, np.ndarray], figure: str) -> tuple[str, ...]:
+    """The reason where the blocks of an endpoint swing by far more than those of its neighbours."""
+    if len(residuals[name]) < FEWEST_BLOCKS:
+        return ()
+    spread, typical = spread_of(residuals[name]), float(np.median([spread_of(each) for each in residuals.values()]))
+    if spread <= max(UNSTABLE_SPREAD, UNSTABLE_TIMES * typical):
+        return ()
+    return (f"unstable: {figure} swings by ±{np.expm1(spread):.0%} from block to block, others by ±{typical:.0%}",)
 
 
-def _client_limits(result: Mapping[str, Any], client: Mapping[str, Any] | None) -> list[str]:
-    found = []
-    if client is not None and result["throughput_rps"] > CEILING_SHARE * client["ceiling_rps"]:
-        share = result["throughput_rps"] / client["ceiling_rps"]
-        found.append(f"client-limited: {share:.0%} of the client's ceiling of {client['ceiling_rps']:.0f} requests/s")
-    lag, p99 = result["schedule_lag_ms"], result["latency_ms"]["p99"]
-    if lag and lag["p99"] is not None and p99 is not None and lag["p99"] > (bound := max(LAG_MS, LAG_SHARE * p99)):
-        found.append(f"client-limited: schedule lag {lag['p99']:.2f} ms at p99, above {bound:.2f} ms")
-    if result["client"]["cpu_share"] > CLIENT_CPU_SHARE:
-        found.append(f"client-limited: the generator used {result['client']['cpu_share']:.0%} of its core")
-    return found
+def _errors(results: Sequence[Result]) -> list[str]:
+    totals: Mapping[str, int] = {
+        key: sum(getattr(result, key) for result in results) for key in ("requests", "failures", "wrong_answers")
+    }
+    texts = [text for result in results for text in result.explanations]
+    first, reasons = f": {texts[0]}" if texts else "", []
+    if totals["failures"]:
+        reasons.append(f"{totals['failures']} of {totals['requests']} requests failed{first}")
+    if totals["wrong_answers"]:
+        reasons.append(f"{totals['wrong_answers']} of {totals['requests']} answers were wrong{first}")
+    if any(result.capped for result in results):
+        cap = results[0].scenario["in_flight_cap"]
+        reasons.append(f"overloaded: {cap} requests in flight, where the open loop ends")
+    if totals["requests"] < FEWEST_REQUESTS:
+        reasons.append(f"too few: {totals['requests']} requests in the time there was")
+    return reasons
 
 
-def _instability(result: Mapping[str, Any]) -> list[str]:
-    kind = result["scenario"]["kind"]
-    if kind == "burst":  # is meant to swing
-        return []
-    length_s = result["elapsed_s"] / len(result["windows"])
-    if any(window["throughput_rps"] * length_s < WINDOW_ANSWERS for window in result["windows"]):
-        return []
-    bounds = {"p50_ms": STABLE_RATIO}
-    if kind != "open":
-        bounds["throughput_rps"] = STABLE_RATIO * length_s / max(length_s - STANDSTILL_S, 0.01)
-    found = []
-    for name, bound in bounds.items():
-        values = [window[name] for window in result["windows"]]
-        if (ratio := max(values) / min(values)) > bound:
-            found.append(f"unstable: {name} of its {len(values)} windows differ by up to {ratio:.1f} times")
-    return found
+def _client_limits(results: Sequence[Result], client: Client | None) -> list[str]:
+    reasons = []
+    rate = float(np.mean([result.throughput_rps for result in results]))
+    if client is not None and rate > CEILING_SHARE * client.ceiling_rps:
+        share = rate / client.ceiling_rps
+        reasons.append(f"client-limited: {share:.0%} of the client's ceiling of {client.ceiling_rps:.0f} requests/s")
+    lags = [_late(result) for result in results]
+    late = [(lag, bound) for lag, bound in lags if lag > bound]
+    if 2 * len(late) > len(lags):
+        lag, bound = late[0]
+        reasons.append(f"client-limited: schedule lag {lag:.2f} ms at p99, above {bound:.2f} ms")
+    if (share := float(np.median([result.client.cpu_share for result in results]))) > CLIENT_CPU_SHARE:
+        reasons.append(f"client-limited: the generator used {share:.0%} of its core")
+    return reasons
+
+
+def _late(result: Result) -> tuple[float, float]:
+    """The lag behind the schedule at p99, and what it may be."""
+    lag = (result.schedule_lag_ms or {"p99": None})["p99"] or 0.0
+    p99 = result.latency_ms["p99"] if result.latency_ms else None
+    return lag, max(LAG_MS, LAG_SHARE * (p99 or 0.0))

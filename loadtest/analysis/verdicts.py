@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from loadtest.analysis.intervals import student_quantile
-from loadtest.analysis.variance_prior import fit_prior
+from loadtest.analysis.levels import fit_prior
 
 ERROR_RATE = 0.01
 MODERATED_FROM = 4

@@ -12,7 +12,7 @@ import locust  # noqa: F401 -- patches the sockets, so it comes first
 import io
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,29 +24,27 @@ from locust.env import Environment
 from locust.runners import MasterRunner
 
 from contract import MODEL_REPOSITORY, StageError
-from loadtest.generator.resources import between
-from loadtest.generator.runner import (
-    WARM_UP_USERS,
-    PreflightError,
-    batch_of,
-    identity,
-    preflight,
-    run_once,
-    run_plan,
-    write_result,
-)
-from loadtest.plan import Run, EndpointPlan, read_plan
-from loadtest.raw_times import write_raw
+from loadtest.analysis.blocks import closed_throughput
+from loadtest.analysis.result import Result
 from loadtest.analysis.run_metrics import measured
-from loadtest.scenarios import Closed, Scenario, from_fields, to_fields
-from loadtest.generator.partition import joined, part_of
 from loadtest.client.target import Target, build_target
+from loadtest.fields import read_fields
+from loadtest.generator.partition import interleaved, joined, part_of
+from loadtest.generator.preflight import WARM_UP_USERS, PreflightError, batch_of, preflight
+from loadtest.generator.recorder import stacked
+from loadtest.generator.runner import SEED_STEP, identity, run_plan
+from loadtest.generator.users import ParkedUsers
+from loadtest.plan import EndpointPlan, Run, read_plan
+from loadtest.raw_times import RIGHT, Table, write_raw
+from loadtest.scenarios import Closed, Scenario, from_fields, to_fields
 from serving.server import Endpoint
 
 PORT = 5557
 CONNECT_S = 300.0
 SPARE_S = 60.0
-"""What a run may take beyond its seconds before a worker counts as lost."""
+"""What a block may take beyond its seconds before a worker counts as lost."""
+Part = dict[str, Any]
+"""What one worker measured in one block."""
 
 
 def run_cluster(path: Path, workers: int) -> int:
@@ -54,123 +52,161 @@ def run_cluster(path: Path, workers: int) -> int:
     _, plans = read_plan(path)
     if any(plan.fixed for plan in plans):  # the null server runs beside the master: so does its client
         return run_plan(path)
-    master = Environment().create_master_runner("*", PORT)
-    answers: Queue[Any] = Queue()
-    master.register_message("measured", lambda msg, **_: answers.put((msg.node_id, msg.data)))
-    failed = 0
+    runner = Environment().create_master_runner("*", PORT)
+    master = Master(runner)
+    runner.register_message("measured", lambda msg, **_: master.parts.put((msg.node_id, msg.data)))
     try:
-        _wait_for_workers(master, workers)
+        _wait_for_workers(runner, workers)
         for plan in plans:
-            failed |= _measure_endpoint(master, answers, plan)
+            if plan.warm_up_s:
+                master.warm_up(plan)
+        return _run_blocks(master, plans)
     finally:
-        master.quit()
-    return failed
+        runner.quit()
 
 
-def _wait_for_workers(master: MasterRunner, workers: int) -> None:
+def _wait_for_workers(runner: MasterRunner, workers: int) -> None:
     deadline_s = time.monotonic() + CONNECT_S
-    while len(master.clients.ready) < workers:
+    while len(runner.clients.ready) < workers:
         if time.monotonic() > deadline_s:
-            raise StageError(f"{len(master.clients.ready)} of {workers} workers came within {CONNECT_S:.0f} s")
+            raise StageError(f"{len(runner.clients.ready)} of {workers} workers came within {CONNECT_S:.0f} s")
         gevent.sleep(0.1)
 
 
-def _measure_endpoint(master: MasterRunner, answers: Queue[Any], plan: EndpointPlan) -> int:
-    if plan.warm_up_s:
-        _measure(master, answers, plan.endpoint, Closed(WARM_UP_USERS, plan.warm_up_s), 0)
-    for run in plan.runs:
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        parts = _measure(master, answers, plan.endpoint, run.scenario, run.seed)
-        faults = [part["fault"] for part in parts if part["fault"]]
-        if faults:
+def _run_blocks(master: Master, plans: Sequence[EndpointPlan]) -> int:
+    """Make the blocks of all runs, endpoint by endpoint in turn; a run that a worker can't make is left out."""
+    blocks: dict[str, list[list[Part]]] = {}
+    refused: dict[str, str] = {}
+    started: dict[str, str] = {}
+    seed = next((run.seed for plan in plans for run in plan.runs), 0)
+    for number, index, block in interleaved([[run.blocks for run in plan.runs] for plan in plans], seed):
+        plan, run = plans[number], plans[number].runs[index]
+        if run.path in refused:
+            continue
+        started.setdefault(run.path, datetime.now(UTC).isoformat(timespec="seconds"))
+        parts = master.measure(plan, run.scenario, run.seed + SEED_STEP * block, run.lead_in_s)
+        if faults := [part["fault"] for part in parts if part["fault"]]:
             print(f"{plan.endpoint.name}: {faults[0]}", file=sys.stderr, flush=True)
-            for missed in plan.runs:
-                fields = {**plan.context, **identity(plan, missed), "preflight_error": faults[0]}
-                write_result(missed, fields)
-            return 1
-        write_result(run, {"started": started, **_result(plan, run, parts)})
-    return 0
+            refused[run.path] = faults[0]
+            _write(plan, run, {"preflight_error": faults[0]})
+            continue
+        made = blocks.setdefault(run.path, [])
+        made.append(parts)
+        if len(made) == run.blocks:
+            rate = {"warm_up_rps": master.warm_up_rps.get(plan.endpoint.name)}
+            _write(plan, run, {"started": started[run.path], **rate, **_figures(plan, run, made)})
+    return int(any(all(run.path in refused for run in plan.runs) for plan in plans if plan.runs))
 
 
-def _measure(
-    master: MasterRunner, answers: Queue[Any], endpoint: Endpoint, scenario: Scenario, seed: int
-) -> list[dict[str, Any]]:
-    """Let every worker do its share at once: what each measured."""
-    clients = sorted(client.id for client in master.clients.ready)
-    awaited = set()
-    for worker, client in enumerate(clients):
-        share = part_of(scenario, worker, len(clients))
-        if share is not None:
-            order = {"endpoint": vars(endpoint), "scenario": to_fields(share), "seed": seed}
-            master.send_message("measure", {**order, "worker": worker, "workers": len(clients)}, client)
-            awaited.add(client)
-    parts, limit_s = [], scenario.seconds + SPARE_S
-    while awaited:
-        try:
-            client, part = answers.get(timeout=limit_s)
-        except Empty:
-            late = ", ".join(sorted(awaited))
-            raise StageError(f"{endpoint.name}: no result from {late} in {limit_s:.0f} s") from None
-        awaited.discard(client)
-        parts.append(part)
-    return parts
+def _write(plan: EndpointPlan, run: Run, fields: dict[str, Any]) -> None:
+    read_fields(Result, {**plan.context, **identity(plan, run), **fields}).write(Path(run.path + ".json"))
 
 
-def _result(plan: EndpointPlan, run: Run, parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One result in the form of `loadtest.generator.runner`, from what the workers sent."""
+class Master:
+    """Lets every worker do its share of a block at once."""
+
+    def __init__(self, runner: MasterRunner) -> None:
+        """`parts` gets what the workers send."""
+        self.runner = runner
+        self.parts: Queue[tuple[str, Part]] = Queue()
+        self.warm_up_rps: dict[str, float] = {}
+
+    def warm_up(self, plan: EndpointPlan) -> None:
+        """Put some load on, and keep what the endpoint bears."""
+        scenario = Closed(WARM_UP_USERS, plan.warm_up_s)
+        parts = self.measure(plan, scenario, 0)
+        if not any(part["fault"] for part in parts):
+            table = joined([_table(part) for part in parts])
+            rate = closed_throughput(table, scenario.seconds, WARM_UP_USERS)
+            self.warm_up_rps |= {plan.endpoint.name: rate} if rate else {}
+
+    def measure(self, plan: EndpointPlan, scenario: Scenario, seed: int, lead_in_s: float = 0.0) -> list[Part]:
+        """One block: what each worker measured."""
+        clients = sorted(client.id for client in self.runner.clients.ready)
+        closed = [run.scenario.users for run in plan.runs if isinstance(run.scenario, Closed)]
+        awaited, asked_s = set(), time.perf_counter()
+        for worker, client in enumerate(clients):
+            share = part_of(scenario, worker, len(clients))
+            if share is not None:
+                order = {"endpoint": vars(plan.endpoint), "scenario": to_fields(share), "seed": seed}
+                order |= {"lead_in_s": lead_in_s, "users": max([WARM_UP_USERS, *closed])}
+                self.runner.send_message("measure", {**order, "worker": worker, "workers": len(clients)}, client)
+                awaited.add(client)
+        parts, limit_s = [], scenario.seconds + lead_in_s + SPARE_S
+        while awaited:
+            try:
+                client, part = self.parts.get(timeout=limit_s)
+            except Empty:
+                late = ", ".join(sorted(awaited))
+                raise StageError(f"{plan.endpoint.name}: no result from {late} in {limit_s:.0f} s") from None
+            awaited.discard(client)
+            parts.append({**part, "asked_s": asked_s})  # on this clock: no two machines' are compared
+        return parts
+
+
+def _figures(plan: EndpointPlan, run: Run, blocks: Sequence[Sequence[Part]]) -> dict[str, Any]:
+    """The figures of a run in the form of `loadtest.generator.runner`, from what the workers sent."""
     tables = []
-    for part in parts:
-        with np.load(io.BytesIO(part["table"])) as file:
-            tables.append({name: file[name] for name in file.files})
-    table = joined(tables)
-    write_raw(Path(run.path + ".npz"), table)
-    figures = measured(run.scenario, table, plan.target_ms)
-    answered = max(1, figures["requests"] - figures["failures"])
+    for number, block in enumerate(blocks):
+        table = joined([_table(part) for part in block])
+        table["block"][:] = number
+        tables.append(table)
+    whole = stacked(tables)
+    write_raw(Path(run.path + ".npz"), whole)
+    parts = [part for block in blocks for part in block]
+    right = [int((table["outcome"] == RIGHT).sum()) for table in tables]
+    elapsed = [max(part["elapsed_s"] for part in block) for block in blocks]
+    began = [part["asked_s"] for part, *_ in blocks]
     return {
-        **plan.context,
-        **identity(plan, run),
-        **figures,
-        "explanations": [text for part in parts for text in part["explanations"]],
+        **measured(run.scenario, whole, len(blocks), plan.target_ms),
+        "explanations": [text for part in parts for text in part["explanations"]][:5],
         "capped": any(part["capped"] for part in parts),
         **{key: parts[0][key] for key in ("batch", "samples_sha256", "request_bytes", "request_wire_bytes")},
-        "response_bytes": sum(part["response_bytes"] for part in parts) / answered,
-        "server": between(None, None),
+        "response_bytes": sum(part["response_bytes"] for part in parts) / max(1, sum(right)),
         "client": {
             "cpu_s": sum(part["cpu_s"] for part in parts),
             "cpu_share": max(part["cpu_s"] / part["elapsed_s"] for part in parts),
-            "workers": len(parts),
+            "workers": len(blocks[0]),
         },
+        "blocks": [
+            {"began_s": began_s, "elapsed_s": elapsed_s, "right_answers": answers}
+            for began_s, elapsed_s, answers in zip(began, elapsed, right, strict=True)
+        ],
     }
 
 
+def _table(part: Part) -> Table:
+    with np.load(io.BytesIO(part["table"])) as file:
+        return {name: file[name] for name in file.files}
+
+
 class Worker:
-    """Does what the master asks, one run at a time, in a Locust environment of its own."""
+    """Does what the master asks, one block at a time; its users stay connected between them."""
 
     def __init__(self, repository: Path = MODEL_REPOSITORY) -> None:
+        """Targets and users are made as they are asked for."""
         self.repository = repository
-        self.local = Environment()
-        self.local.create_local_runner()
         self.targets: dict[tuple[str, int], Target] = {}
+        self.users: dict[str, ParkedUsers] = {}
 
-    def measure(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def measure(self, order: Mapping[str, Any]) -> Part:
         """Carry out one order; a failed pre-flight is an answer too."""
-        scenario = from_fields(order["scenario"])
+        scenario, endpoint = from_fields(order["scenario"]), Endpoint(**order["endpoint"])
         try:
-            target = self._target(Endpoint(**order["endpoint"]), batch_of(scenario))
-            cpu_s, began_s = time.process_time(), time.perf_counter()
-            recorder, load, start_ns = run_once(
-                self.local, target, scenario, order["seed"], order["worker"], order["workers"]
-            )
-            cpu_s, elapsed_s = time.process_time() - cpu_s, time.perf_counter() - began_s
+            target = self._target(endpoint, batch_of(scenario))
+            users = self._users(target, order)
         except (PreflightError, OSError, StageError) as error:
             return {"fault": str(error) or repr(error)}
+        cpu_s, began_s = time.process_time(), time.perf_counter()
+        load, zero_ns = users.run_block(target, scenario, order["seed"], order["lead_in_s"])
+        cpu_s, elapsed_s = time.process_time() - cpu_s, time.perf_counter() - began_s
         file = io.BytesIO()
-        np.savez_compressed(file, allow_pickle=False, **recorder.table(start_ns))
+        np.savez_compressed(file, allow_pickle=False, **load.recorder.table(zero_ns))
         return {
             "fault": "",
             "table": file.getvalue(),
-            "explanations": recorder.explanations,
-            "capped": recorder.capped,
+            "explanations": load.recorder.explanations,
+            "capped": load.recorder.capped,
             "response_bytes": load.response_bytes,
             "batch": target.batch,
             "samples_sha256": target.samples_sha256,
@@ -186,6 +222,12 @@ class Worker:
             preflight(target)
             self.targets[endpoint.name, batch] = target
         return self.targets[endpoint.name, batch]
+
+    def _users(self, target: Target, order: Mapping[str, Any]) -> ParkedUsers:
+        name = target.endpoint.name
+        if name not in self.users:
+            self.users[name] = ParkedUsers(target, order["users"], order["worker"], order["workers"])
+        return self.users[name]
 
 
 def work(master_host: str) -> None:

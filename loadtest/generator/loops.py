@@ -33,8 +33,19 @@ Report = Callable[[float, int, str], None]
 
 
 @dataclass
+class Window:
+    """What of a block counts: `zero_ns` to `end_ns`; a closed loop goes on until all windows are closed."""
+
+    zero_ns: int
+    end_ns: int
+    users: int = 1
+    closed: int = 0
+    """Users who had an answer after the end that was not their first one after zero."""
+
+
+@dataclass
 class Load:
-    """What the users of one run share in this process."""
+    """What the users of one block share in this process."""
 
     target: Target
     recorder: Recorder = field(default_factory=Recorder)
@@ -43,7 +54,7 @@ class Load:
     next_index: int = 0
     in_flight: int = 0
 
-    def request(self, connection: Connection, intended_ns: int | None = None) -> bool:
+    def request(self, connection: Connection, intended_ns: int | None = None, user: int = 0) -> bool:
         """Send the next sample, check the answer, keep the times; `intended_ns` is the moment of the
         send unless given.
         """
@@ -63,7 +74,7 @@ class Load:
             self.response_bytes += size
         if intended_ns is None:
             intended_ns = sent_ns
-        recorder.add(intended_ns, sent_ns, done_ns, outcome, why)
+        recorder.add(intended_ns, sent_ns, done_ns, outcome, why, user)
         self.report((done_ns - intended_ns) / 1e6, size, why)
         return outcome != FAILED
 
@@ -76,28 +87,39 @@ def get_ready(connection: Connection) -> None:
         connection.close()
 
 
-def run_closed(load: Load, connection: Connection, until_ns: int, keep_going: Callable[[], bool]) -> None:
-    """Send one request after the other until the clock shows `until_ns`; the last answer is waited for."""
-    while keep_going() and time.perf_counter_ns() < until_ns:
-        if not load.request(connection):
+def run_closed(
+    load: Load, connection: Connection, user: int, window: Window, should_continue: Callable[[], bool]
+) -> None:
+    """Send one request after the other until every user's window has closed; the last answer is waited for."""
+    answers, closed = 0, False
+    while should_continue() and window.closed < window.users:
+        if not load.request(connection, user=user):
             gevent.sleep(RETRY_S)
+        done_ns = load.recorder.done_ns[-1]
+        answers += done_ns >= window.zero_ns
+        if not closed and done_ns >= window.end_ns and answers > 1:
+            closed = True
+            window.closed += 1
 
 
 class OpenLoop:
     """An open loop that is ready to begin: connected, its timer made, the first piece of its schedule drawn."""
 
-    def __init__(self, load: Load, schedule_s: Iterable[float], cap: int) -> None:
-        """Sends are meant at the seconds of `schedule_s`; with `cap` requests in flight the run ends and is void."""
-        self._load, self._cap = load, cap
-        self._free = [load.target.connection(HubSocket) for _ in range(min(cap, READY_CONNECTIONS))]
-        self._connections = list(self._free)
-        for connection in self._free:
-            get_ready(connection)
+    def __init__(self, load: Load, schedule_s: Iterable[float], cap: int, connections: list[Connection]) -> None:
+        """Sends are meant at the seconds of `schedule_s`; with `cap` requests in flight the run ends and is void.
+
+        `connections` are those that it may use; it adds to them what it needs more, and closes none.
+        """
+        self._load, self._cap, self._connections = load, cap, connections
+        while len(connections) < min(cap, READY_CONNECTIONS):
+            connections.append(load.target.connection(HubSocket))
+            get_ready(connections[-1])
+        self._free = list(connections)
         self._timer, self._out = Timer(), Group()
         moments = iter(schedule_s)
         self._moments = itertools.chain(list(itertools.islice(moments, 1)), moments)
 
-    def run(self, start_ns: int, keep_going: Callable[[], bool]) -> None:
+    def run(self, zero_ns: int, should_continue: Callable[[], bool]) -> None:
         """Send a request at each moment of the schedule, then wait for the answers that are still out.
 
         A send is late only by what this process lacks in time; that is the schedule lag.
@@ -105,9 +127,9 @@ class OpenLoop:
         load, out = self._load, self._out
         try:
             for at_s in self._moments:
-                intended_ns = start_ns + int(at_s * 1e9)
+                intended_ns = zero_ns + int(at_s * 1e9)
                 self._timer.sleep_until(intended_ns)
-                if not keep_going():
+                if not should_continue():
                     break
                 if load.in_flight >= self._cap:
                     load.recorder.capped = True
@@ -134,8 +156,6 @@ class OpenLoop:
             self._free.append(connection)
 
     def close(self) -> None:
-        """Give everything back; twice does no harm."""
+        """Give the timer back and end what is still out; twice does no harm."""
         self._out.kill()
         self._timer.close()
-        for connection in self._connections:
-            connection.close()

@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from contract import REPORT, RESULTS, StageError, shown, write_whole
 from loadtest.analysis.schema import Report
@@ -36,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=REPORT, help="folder to write into")
     options = parser.parse_args(argv)
     try:
-        made: Any = Report.read(options.source) if options.source else summarise(options.results or RESULTS)
-        report: Report = made
+        report = Report.read(options.source) if options.source else summarise(options.results or RESULTS)
         paths = write_report(report, options.output)
     except StageError as error:
         print(error, file=sys.stderr)

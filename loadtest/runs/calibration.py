@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from contract import MODEL_REPOSITORY, ROOT, StageError, write_whole
+from contract import MODEL_REPOSITORY, ROOT, StageError, to_json, write_whole
+from loadtest.analysis.facts import Client
+from loadtest.analysis.result import Result
 from loadtest.plan import EndpointPlan, FixedResponse, Run
 from loadtest.runs.generator_process import run_generator
 from loadtest.scenarios import Closed, Open
@@ -52,10 +54,8 @@ def calibrate(
     server_cpus: Collection[int] | None,
     client_cpus: Collection[int] | None,
     repository: Path = MODEL_REPOSITORY,
-) -> list[dict[str, Any]]:
-    """Measure the client of every protocol among `endpoints`: the report's `clients`, written to `folder/clients.json`
-    as well.
-    """
+) -> list[Client]:
+    """Measure the client of every protocol among `endpoints`: written to `folder/clients.json` as well."""
     largest = {
         protocol: _largest_call([e for e in endpoints if e.protocol == protocol], repository)
         for protocol in sorted({endpoint.protocol for endpoint in endpoints})
@@ -70,31 +70,28 @@ def calibrate(
             endpoint = Endpoint("null", protocol, protocol, port)
             plans.append(EndpointPlan(endpoint, runs, running.pid, WARM_UP_S, fixed=FixedResponse(call, answer)))
         run_generator(folder, plans, client_cpus, repository)
-    clients = [_figures(plan, len(largest[plan.endpoint.protocol].body)) for plan in plans]
-    write_whole(folder / "clients.json", json.dumps(clients, indent=2, sort_keys=True).encode())
+    clients = [_client(plan, len(largest[plan.endpoint.protocol].body)) for plan in plans]
+    write_whole(folder / "clients.json", to_json([asdict(client) for client in clients]).encode())
     return clients
 
 
-def _figures(plan: EndpointPlan, request_bytes: int) -> dict[str, Any]:
-    protocol, results = (
-        plan.endpoint.protocol,
-        [json.loads(Path(f"{run.path}.json").read_bytes()) for run in plan.runs],
-    )
+def _client(plan: EndpointPlan, request_bytes: int) -> Client:
+    protocol, results = plan.endpoint.protocol, [Result.read(Path(f"{run.path}.json")) for run in plan.runs]
     single, *closed, scheduled = results
-    if any(result.get("failures", 1) or result["wrong_answers"] for result in results):
+    if any(result.failures or result.wrong_answers or result.preflight_error for result in results):
         raise StageError(
             f"the null server for {protocol} did not answer every request: see its log, then run `make loadtest`"
         )
-    return {
-        "protocol": protocol,
-        "ceiling_rps": max(result["throughput_rps"] for result in closed),
-        "latency_floor_ms": {"p50": single["latency_ms"]["p50"], "p99": single["latency_ms"]["p99"]},
-        "schedule_lag_p99_ms": scheduled["schedule_lag_ms"]["p99"],
-        "open_rate_rps": scheduled["scenario"]["rate_rps"],
-        "request_bytes": request_bytes,
-        "null_server_cpu_share": max(result["server"]["cpu_s"] / result["elapsed_s"] for result in closed),
-        "client_cpu_share": max(result["client"]["cpu_share"] for result in closed),
-    }
+    return Client(
+        protocol=protocol,
+        ceiling_rps=max(result.throughput_rps for result in closed),
+        floor_p50_ms=single.latency_ms["p50"] or 0.0,
+        floor_p99_ms=single.latency_ms["p99"],
+        schedule_lag_p99_ms=scheduled.schedule_lag_ms["p99"] if scheduled.schedule_lag_ms else None,
+        request_bytes=request_bytes,
+        null_server_cpu_share=max((result.server.cpu_s or 0.0) / result.elapsed_s for result in closed),
+        client_cpu_share=max(result.client.cpu_share for result in closed),
+    )
 
 
 def _largest_call(endpoints: list[Endpoint], repository: Path) -> Call:

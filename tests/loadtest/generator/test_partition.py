@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loadtest.generator.partition import joined, part_of
+from loadtest.generator.partition import interleaved, joined, part_of
 from loadtest.scenarios import Closed, Offline, Open, arrivals_s
 
 
@@ -28,11 +28,31 @@ def test_rate_of_an_open_loop_is_shared() -> None:
     assert sends == pytest.approx(20_000, rel=0.05)
 
 
-def test_gathered_rows_are_in_the_order_of_their_sends() -> None:
+def test_joined_rows_are_in_the_order_of_their_sends() -> None:
     parts = [
-        {"intended_us": np.array([1.0, 5.0]), "outcome": np.array([0, 1])},
-        {"intended_us": np.array([2.0, 4.0]), "outcome": np.array([2, 3])},
+        {"intended_us": np.array([1.0, 5.0]), "outcome": np.array([0, 1]), "user": np.array([0, 1])},
+        {"intended_us": np.array([2.0, 4.0]), "outcome": np.array([2, 3]), "user": np.array([0, 1])},
     ]
     table = joined(parts)
     assert table["intended_us"].tolist() == [1.0, 2.0, 4.0, 5.0]
     assert table["outcome"].tolist() == [0, 2, 3, 1]
+    assert len(set(table["user"].tolist())) == 4
+
+
+def test_endpoints_alternate_scenario_by_scenario() -> None:
+    order = list(interleaved([[3, 3], [3, 3], [3, 3]], seed=1))
+    assert len(order) == len(set(order)) == 18
+    for start in range(0, 18, 3):  # neighbours: every endpoint once, under the same scenario
+        sweep = order[start : start + 3]
+        assert {endpoint for endpoint, _, _ in sweep} == {0, 1, 2}
+        assert len({(run, block) for _, run, block in sweep}) == 1
+    assert len({tuple(e for e, _, _ in order[start : start + 3]) for start in range(0, 18, 3)}) > 1
+
+
+def test_a_run_with_fewer_blocks_sits_out_evenly() -> None:
+    order = [run for _, run, _ in interleaved([[4, 2]], seed=1)]
+    assert order == [0, 0, 1, 0, 0, 1]
+
+
+def test_a_missing_run_leaves_the_others_as_they_are() -> None:
+    assert sorted(interleaved([[2], [], [1, 1]], seed=3)) == [(0, 0, 0), (0, 0, 1), (2, 0, 0), (2, 1, 0)]

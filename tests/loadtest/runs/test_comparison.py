@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from contract import ROOT
+from loadtest.analysis.schema import Report
 from loadtest.raw_times import read_raw
 from serving.process.launcher import free_ports, start, wait_ready
 from serving.repository import read_artifacts
@@ -94,16 +95,32 @@ def test_a_result_explains_itself(compared: Path) -> None:
 def test_a_summary_has_what_the_report_needs(compared: Path, command: Command) -> None:
     done = command("loadtest", "summary")
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert report["complete"]
-    assert {client["protocol"] for client in report["clients"]} == {"rest", "rest-binary", "grpc"}
-    assert len(report["endpoints"]) == 3
-    assert len(report["verdicts"]) == 9
-    for endpoint in report["endpoints"]:
-        assert endpoint["peak_rss_bytes"] > 10_000_000
-        assert [p["name"] for p in endpoint["scenarios"]] == ["single_stream", "closed-8", "closed-32", "open"]
-        assert all(len(point["latency_quantiles_ms"]) == 101 for point in endpoint["scenarios"])
-    assert report["headline"][0].startswith("All ")
+    (path := compared / "report.json").write_text(done.stdout)
+    report = Report.read(path)
+    assert report.complete
+    assert {client.protocol for client in report.clients} == {"rest", "rest-binary", "grpc"}
+    assert len(report.endpoints) == 3
+    assert report.design.starts == 2
+    assert report.design.open_load is not None
+    assert report.design.open_load.chosen_by == "share"
+    for endpoint in report.endpoints:
+        assert (endpoint.peak_rss_bytes or 0) > 10_000_000
+        assert [point.name for point in endpoint.points] == ["single_stream", "closed-8", "closed-32", "open"]
+        assert all(len(point.quantiles_ms) == 101 for point in endpoint.points)
+        assert all(point.failures == point.wrong_answers == 0 for point in endpoint.points)
+    assert {ranking.question for ranking in report.rankings} >= {"memory", "size", "start"}
+
+
+def test_every_start_has_its_blocks(compared: Path) -> None:
+    schedule = json.loads((compared / "schedule.json").read_bytes())
+    assert schedule["groups"] == [["onnxruntime"]]
+    for path in compared.glob("*__*__*/*.json"):
+        result = json.loads(path.read_bytes())
+        (planned,) = [
+            blocks for blocks in schedule["blocks"][result["endpoint"]["name"]] if blocks["scenario"] == path.stem[:-2]
+        ]
+        assert len(result["blocks"]) == planned["count"]
+        assert set(read_raw(path.with_suffix(".npz"))["block"]) == set(range(planned["count"]))
 
 
 def test_a_complete_comparison_measures_nothing_again(compared: Path, command: Command) -> None:
@@ -123,7 +140,7 @@ def test_a_missing_run_is_made_up(compared: Path, command: Command) -> None:
 
 
 def test_an_interrupted_comparison_keeps_its_results(compared: Path, command: Command) -> None:
-    words = ("loadtest", "--profile", "quick", "--servers", "onnxruntime", "--name", "interrupted")
+    words = ("loadtest", "--profile", "smoke", "--rounds", "3", "--servers", "onnxruntime", "--name", "interrupted")
     (compared.parent / "interrupted").mkdir()
     shutil.copy(compared / "clients.json", compared.parent / "interrupted")  # the client needs no second look
     argv = (sys.executable, "-m", *words)
