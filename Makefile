@@ -33,8 +33,8 @@ MODELS := $(ARTIFACTS_DIR)/mnist/models
 # Or make would take the manifests for intermediate files and remove them.
 .SECONDARY:
 .PHONY: help install compare test data train export serve-all smoke loadtest locust report slo conformance crosscheck \
-	client-speed gate equal-work bench-servers bench-faults bench-mixing compare-training train-distributed images test-k8s protos \
-	lint typecheck coverage check clean distclean
+	client-speed gate equal-work bench-servers bench-faults bench-mixing bench-head-of-line compare-training \
+	train-distributed images test-k8s protos lint typecheck coverage check clean distclean
 
 ##@ The main job
 help: ## List the targets.
@@ -128,8 +128,11 @@ bench-servers: export ## Our servers beside others and beside the least code tha
 bench-faults: export ## Our servers under load while versions change, queues fill, workers die; writes docs/benchmarks/faults.json.
 	@$(PY) -m loadtest faults
 
-bench-mixing: install ## Are requests of different clients ever mixed up? Ten models whose rows depend on each other; docs/benchmarks/mixing.*.
+bench-mixing: install ## Are requests of different clients ever mixed up? Writes docs/benchmarks/mixing.*.
 	@$(PY) -m loadtest mixing
+
+bench-head-of-line: install ## How long health checks wait for somebody else's large request or slow model.
+	@$(PY) -m loadtest head-of-line
 
 ##@ Training
 compare-training: $(DATA) ## Every execution mode of both twins over rounds; writes docs/benchmarks/training.json.

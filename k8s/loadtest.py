@@ -1,7 +1,7 @@
 """Run the load test in the cluster: start the Job, follow it, copy the results out, add the cluster's facts.
 
-Reads `k8s/overlays/<overlay>/loadtest`; writes `artifacts/results/<comparison>/` in the form of every comparison, so
-that the same report is made of it (`python -m loadtest report`).
+Reads `k8s/overlays/<overlay>/loadtest`; writes `artifacts/<model>/results/<comparison>/` in the form of every
+comparison, so that the same report is made of it (`python -m loadtest report`).
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ SUBCOMMANDS = {
     "bench": "loadtest.bench.servers",
     "faults": "loadtest.bench.faults",
     "mixing": "loadtest.bench.mixing",
+    "head-of-line": "loadtest.bench.head_of_line",
     "client-speed": "loadtest.bench.client_speed",
     "equal-work": "loadtest.bench.equal_work",
 }
