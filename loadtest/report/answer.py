@@ -40,6 +40,7 @@ def _sentences(report: Report, names: Names) -> list[Sentence]:
     return [
         Sentence(_problems(report), 0),
         Sentence(_most(report, throughput, names), 1),
+        Sentence(_no_ranking(report, throughput), 1),
         Sentence(_fastest_alone(throughput, alone, names), 2),
         Sentence(_slowest(throughput, names), 4),
         Sentence(_protocols(report), 5),
@@ -75,12 +76,12 @@ def _most(report: Report, ranking: Ranking | None, names: Names) -> str:
     """Who shares the first tier of throughput."""
     if ranking is None or not ranking.ranked:
         return "No endpoint can be ranked by throughput: the figures below stand without an order."
-    if not tells_apart(ranking):
-        starts = plural(report.design.starts, "start")
-        return f"{starts} of each server can't tell a difference from chance: the order below is no ranking."
     first, *more = ranking.tiers()
     users = plural(report.design.users, "user")
     rates = figure("throughput_rps", first[0].figure.value).removesuffix("/s")
+    if not tells_apart(ranking):
+        leader = names.spoken(first[0].endpoint)
+        return f"{leader} had the highest figure: {rates} requests per second from {users}."
     if not more and len(first) == 1:
         return f"{names.spoken(first[0].endpoint)} answers {rates} requests per second from {users}."
     if not more:
@@ -90,6 +91,14 @@ def _most(report: Report, ranking: Ranking | None, names: Names) -> str:
         return f"{names.spoken(first[0].endpoint)} answers most: {rates} requests per second from {users}."
     leaders = names.described([row.endpoint for row in first])
     return f"{leaders} answer most: up to {rates} requests per second from {users}."
+
+
+def _no_ranking(report: Report, ranking: Ranking | None) -> str:
+    """That the order of figures without intervals is none."""
+    if ranking is None or not ranking.ranked or tells_apart(ranking):
+        return ""
+    why = f"{plural(report.design.starts, 'start')} of each server can't tell a difference from chance"
+    return f"This is no ranking: {why}. PROFILE=quick or full can."
 
 
 def _slowest(ranking: Ranking | None, names: Names) -> str:

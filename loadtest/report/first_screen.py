@@ -5,7 +5,7 @@ from __future__ import annotations
 from loadtest.analysis.schema import Report
 from loadtest.report.answer import answer_of, notes_of
 from loadtest.report.charts.tiers import tiers_picture
-from loadtest.report.format import count, plural
+from loadtest.report.format import plural
 from loadtest.report.html_table import to_html
 from loadtest.report.markup import Html, element, join
 from loadtest.report.rankings import caption_of, further, leading, tells_apart
@@ -79,7 +79,7 @@ def facts_of(report: Report) -> list[str]:
     return [
         report.generated[:16].replace("T", " "),
         f"profile {design.profile}",
-        f"{plural(design.starts, 'start')} of each server, {count(design.blocks)} blocks",
+        f"{plural(design.starts, 'start')} of each server, {plural(design.blocks, 'block')}",
         f"{machine.cpu}, {plural(machine.cores, 'core')}",
         *([f"commit {commit}{' with changes' if report.environment.git_dirty else ''}"] if commit else []),
     ]

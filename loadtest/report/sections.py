@@ -61,10 +61,8 @@ def _of_tables(name: str, title: str, *tables: Table | None) -> Section:
 
 def _method(report: Report) -> Section:
     design = report.design
-    brief = (
-        f"{count(design.blocks)} short blocks per endpoint in random order, {plural(design.starts, 'start')} of each "
-        f"server, every answer checked."
-    )
+    blocks, starts = plural(design.blocks, "short block"), plural(design.starts, "start")
+    brief = f"{blocks} per endpoint in random order, {starts} of each server, every answer checked."
     tables = present((design_table(report), clients_table(report)))
     return Section("method", "How was it measured?", brief, tables=tables)
 

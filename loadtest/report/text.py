@@ -35,6 +35,7 @@ REASONS = (
     ("unstable", "its speed changed too much to state one figure"),
     ("too few", "too few requests to be sure"),
     ("overloaded", "it could not keep up with this load"),
+    ("no time", "the profile leaves too little time for an endpoint this slow"),
     ("not asked", "its first request failed, so it was not measured"),
 )
 """What the reasons of the analysis, by how they begin, mean for the reader."""

@@ -32,12 +32,8 @@ def tiers_picture(report: Report, ranking: Ranking, caption: str) -> Html:
         element("th", MEASURES[ranking.figure].column, scope="col", class_="number", data_column=3),
         element("th", "95 % interval" if tells_apart(ranking) else None, scope="col", class_="bounds", data_column=4),
     )
-    bodies = [
-        element(
-            "tbody", [_row(report, names, ranking, row, scale) for row in tier], class_="first" if place == 0 else None
-        )
-        for place, tier in enumerate(ranking.tiers())
-    ]
+    tiers = ranking.tiers() if tells_apart(ranking) else [list(ranking.ranked)]
+    bodies = [element("tbody", [_row(report, names, ranking, row, scale) for row in tier]) for tier in tiers]
     left_out = [_left_out(report, names, row) for row in ranking.unranked]
     columns = [element("col", class_=name) for name in ("rank", "name", "range", "figure", "bounds")]
     return element(
@@ -47,7 +43,7 @@ def tiers_picture(report: Report, ranking: Ranking, caption: str) -> Html:
         element("thead", head),
         bodies,
         element("tbody", left_out, class_="unranked") if left_out else None,
-        class_="tiers",
+        class_="tiers" if tells_apart(ranking) else "tiers plain",
         id=f"tiers-{ranking.question.replace('_', '-')}",
         data_sortable=True,
     )

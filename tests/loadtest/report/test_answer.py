@@ -71,7 +71,8 @@ def test_one_endpoint_is_not_compared_with_itself(report):
 def test_a_single_start_ranks_nothing(report):
     uninferred = change_ranking(report, "throughput", lambda ranking: replace(ranking, inferred=False))
     answer = answer_of(uninferred)
-    assert answer[0].startswith("2 starts of each server can't tell a difference from chance")
+    assert answer[0] == "tflite over binary REST had the highest figure: 9,310 requests per second from 32 users."
+    assert answer[1].startswith("This is no ranking: 2 starts of each server can't tell a difference from chance.")
     assert not any("slowest" in sentence for sentence in answer)
 
 
