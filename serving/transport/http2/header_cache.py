@@ -1,8 +1,7 @@
-"""Decodes the header blocks of one HTTP/2 connection, and knows again those that it has seen.
+"""Decodes the header blocks of one HTTP/2 connection, and keeps what it made of those that come again.
 
-A client says nearly the same with every request. A block that entered nothing into the decoder's table means the same
-until the table changes, so what was made of it is looked up, not decoded again: that is half the processor time of a
-small call.
+A block that enters nothing into the decoder's table means the same until the table changes. What was made of it is
+looked up, not decoded again: that is half the processor time of a small call whose client repeats its headers.
 """
 
 from __future__ import annotations
@@ -33,16 +32,41 @@ class HeaderDecoder(Generic[Made]):
         known = self._known.get(block)
         if known is not None:
             return known
-        newest, size = self._table_state()
         made = self._make([(str(name), str(value)) for name, value in self._decoder.decode(block)])
-        newest_now, size_now = self._table_state()
-        if newest_now is not newest or size_now != size or len(self._known) >= KNOWN_BLOCKS:
+        if changes_table(block) or len(self._known) >= KNOWN_BLOCKS:
             self._known.clear()
         else:
             self._known[block] = made
         return made
 
-    def _table_state(self) -> tuple[object, int]:
-        """The newest entry and the size: the same before and after a block that entered nothing and resized nothing."""
-        table = self._decoder.header_table
-        return (table.dynamic_entries[0] if table.dynamic_entries else None), table.maxsize
+
+def changes_table(block: bytes) -> bool:
+    """Whether a block, which can be read, enters a field into the decoder's table or resizes it (RFC 7541, 6)."""
+    at = 0
+    while at < len(block):
+        first = block[at]
+        if first & 0x80:  # an indexed field
+            _, at = _integer(block, at, 7)
+        elif first & 0x60:  # a literal with incremental indexing, or a new size of the table
+            return True
+        else:  # a literal: its value, and its name unless that is indexed
+            index, at = _integer(block, at, 4)
+            for _ in range(1 if index else 2):
+                length, at = _integer(block, at, 7)
+                at += length
+    return False
+
+
+def _integer(block: bytes, at: int, prefix_bits: int) -> tuple[int, int]:
+    """An integer (RFC 7541, 5.1) and where it ends."""
+    largest = (1 << prefix_bits) - 1
+    value, at = block[at] & largest, at + 1
+    if value < largest:
+        return value, at
+    shift = 0
+    while True:
+        byte, at = block[at], at + 1
+        value += (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
