@@ -176,7 +176,6 @@ class Report:
     rankings: tuple[Ranking, ...] = ()
     questions: tuple[Question, ...] = ()
     overheads: tuple[Overhead, ...] = ()
-    headline: tuple[str, ...] = ()
     clients: tuple[Client, ...] = ()
     in_process: tuple[InProcess, ...] = ()
     artifacts: tuple[Artifact, ...] = ()

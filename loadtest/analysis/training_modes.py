@@ -1,7 +1,7 @@
 """What `training.compare` measured: execution modes, training on several processes, inference in process.
 
-`read_training_modes(path)` reads its file, `artifacts/results/training.json`, whose fields `training/compare.py`
-describes, and puts an interval around what was measured in rounds.
+`read_training_modes(path)` reads its file, `artifacts/<model>/results/training.json`, whose fields
+`training/compare.py` describes, and puts an interval around what was measured in rounds.
 """
 
 from __future__ import annotations

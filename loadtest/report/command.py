@@ -1,6 +1,6 @@
-"""Renders a comparison: reads artifacts/results, writes report.json, .html and .md, prints the first screen.
+"""Renders a comparison: reads its results, writes report.json, .html and .md, prints the first screen.
 
-The three forms go to artifacts/report. Run it as `make report`, or `python -m loadtest report [--results FOLDER]`;
+They go to artifacts/<model>/report. Run it as `make report`, or `python -m loadtest report [--results FOLDER]`;
 `--from report.json` renders the figures of an earlier report again.
 """
 
