@@ -21,8 +21,8 @@ MARK = "goo.gle/debugproto  \n"
 _KIND_NAMES = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
-def read_examples(body: bytes) -> tuple[str, Any]:
-    """The signature's name and the `Input` message of a JSON request."""
+def read_examples(body: bytes | memoryview) -> tuple[str, np.ndarray]:
+    """The signature's name and the examples of a JSON request, as a tensor of strings."""
     from tensorflow_serving.apis import input_pb2
 
     document = read_object(body)
@@ -41,7 +41,7 @@ def read_examples(body: bytes) -> tuple[str, Any]:
     examples = message.example_list_with_context if "context" in document else message.example_list
     for row in rows:
         _fill_example(row, examples.examples.add())
-    return name, message
+    return name, serialized_examples(message)
 
 
 def serialized_examples(message: Any) -> np.ndarray:

@@ -7,6 +7,7 @@ passes, takes its request out of the queue: the handler is cancelled.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -27,17 +28,25 @@ from contract import Tensors
 from serving.hosting.batcher import Outputs
 from serving.hosting.server_timing import REQUEST_HEADER, RESPONSE_HEADER, server_timing
 from serving.servers.tfserving.api import examples
+from serving.servers.tfserving.api.example_results import fill_classes, fill_values
 from serving.servers.tfserving.api.inference import CLASSIFY, REGRESS, Caller, Inference, check_filter, complete_inputs
 from serving.servers.tfserving.api.metadata import metadata_message, missing_spec, spec_of, status_message
+from serving.servers.tfserving.api.predict_request import (
+    LongPredictRequest,
+    PredictRequest,
+    parse_long_predict,
+    parse_predict,
+)
 from serving.servers.tfserving.model.execution import status_of
 from serving.servers.tfserving.model.model_configs import ModelConfig, check_config
 from serving.servers.tfserving.model.servable import Servable
 from serving.servers.tfserving.model.signatures import DEFAULT, Signature
-from serving.servers.tfserving.model.tensor_protos import from_proto, to_proto
+from serving.servers.tfserving.model.tensor_protos import to_proto
 from serving.servers.tfserving.model.versions import Library
 from serving.servers.tfserving.status import Status, invalid
 from serving.transport.grpc.call import Call, Method
 from serving.transport.grpc.status import Code, RpcError
+from serving.transport.offload import LONG_BYTES, run_long
 
 Answer = Callable[[Any, Call], Awaitable[Any]]
 Refused = Callable[[Any, Status], None]
@@ -74,17 +83,16 @@ class GrpcApi:
         }
 
     def _method(self, message: Any, answer: Answer, refused: Refused | None = None) -> Method:
-        """A unary method; what is no such message is the client's mistake, not an internal error. `refused` is told of
-        the requests that fail.
-        """
+        """A unary method for `message`; `refused` is told of the requests that fail."""
 
-        async def respond(body: bytes, call: Call) -> bytes:
+        async def respond(body: bytes | memoryview, call: Call) -> bytes:
             try:
-                request = message.FromString(body)
+                request = await _parse(message, body)
             except DecodeError:
                 raise invalid(f"the request is no {message.DESCRIPTOR.full_name}") from None
             try:
-                return bytes((await answer(request, call)).SerializeToString())
+                response = await answer(request, call)
+                return response if isinstance(response, bytes) else bytes(response.SerializeToString())
             except Exception as error:
                 if refused is not None:
                     refused(request, status_of(error))
@@ -94,27 +102,35 @@ class GrpcApi:
 
     # PredictionService
 
-    async def predict(self, request: Any, call: Call) -> Any:
+    async def predict(self, request: PredictRequest, call: Call) -> bytes:
         """Run any signature on tensors."""
-        servable = self._find(request)
-        signature = servable.grpc_signature(request.model_spec.signature_name)
-        protos = request.inputs
-        if protos.keys() != signature.inputs.keys():
-            complete_inputs(signature, dict.fromkeys(protos, np.empty(0)))  # refuses names before values are read
-        inputs: Tensors = {alias: from_proto(protos[alias], alias) for alias in protos if alias in signature.inputs}
-        wanted = list(request.output_filter)
+        message = request.message
+        servable = self._find(message)
+        signature = servable.grpc_signature(message.model_spec.signature_name)
+        if request.tensors.keys() != signature.inputs.keys():
+            complete_inputs(signature, dict.fromkeys(request.tensors, np.empty(0)))  # names are refused before values
+        wanted = list(message.output_filter)
         check_filter(signature, wanted)
+        if isinstance(request, LongPredictRequest):
+            inputs: Tensors = await run_long(request.read, signature.inputs)
+            servable = self._find(message)  # it may have been swapped meanwhile
+            signature = servable.grpc_signature(signature.name)
+        else:
+            inputs = request.read(signature.inputs)
 
-        def answer(outputs: Outputs) -> Any:
+        def write(outputs: Outputs) -> bytes:
             response = predict_pb2.PredictResponse()
             spec_of(response.model_spec, servable, signature.name)
             for alias, array in outputs.items():
                 to_proto(array, response.outputs[alias], self._as_content)
+            return bytes(response.SerializeToString())
+
+        def answer(outputs: Outputs) -> bytes | asyncio.Future[bytes]:
             tell_timing(call, (outputs,))
-            return response
+            return run_long(write, outputs) if outputs.size_bytes >= LONG_BYTES else write(outputs)
 
         caller = _caller("Predict", call)
-        return await self._inference.predict(servable, signature, inputs, caller, answer, wanted)
+        return bytes(await self._inference.predict(servable, signature, inputs, caller, answer, wanted))
 
     async def classify(self, request: Any, call: Call) -> Any:
         """Classify examples."""
@@ -130,7 +146,7 @@ class GrpcApi:
             return response
 
         caller = _caller("Classify", call)
-        return await self._inference.examples(servable, signature, request.input, caller, wanted, answer)
+        return await self._inference.examples(servable, signature, await _rows(request.input), caller, wanted, answer)
 
     async def regress(self, request: Any, call: Call) -> Any:
         """Regress examples."""
@@ -146,13 +162,14 @@ class GrpcApi:
             return response
 
         caller = _caller("Regress", call)
-        return await self._inference.examples(servable, signature, request.input, caller, wanted, answer)
+        return await self._inference.examples(servable, signature, await _rows(request.input), caller, wanted, answer)
 
     async def multi_inference(self, request: Any, call: Call) -> Any:
         """Several classifications and regressions of the same examples by one model."""
         spec = request.tasks[0].model_spec if request.tasks else None
         servable = self._find_spec(spec if spec is not None else inference_pb2.InferenceTask().model_spec)
         plans = _plan(request, servable)
+        rows = await _rows(request.input) if plans else np.empty(0, object)
         response, runs = inference_pb2.MultiInferenceResponse(), []
         for task, signature, wanted in plans:
             result = response.results.add()
@@ -166,9 +183,9 @@ class GrpcApi:
                     fill_values(result.regression_result, outputs, count)
                 runs.append(outputs)
 
-            await self._inference.examples(servable, signature, request.input, caller, wanted, answer)
+            await self._inference.examples(servable, signature, rows, caller, wanted, answer)
         if plans:
-            self._inference.count_examples(servable.name, len(examples.serialized_examples(request.input)))
+            self._inference.count_examples(servable.name, len(rows))
         tell_timing(call, runs)
         return response
 
@@ -213,6 +230,20 @@ class GrpcApi:
         self._inference.telemetry.count("request_count", request.model_spec.name, status.code)
 
 
+async def _parse(message: Any, body: bytes | memoryview) -> Any:
+    """A request; raises DecodeError."""
+    if message is predict_pb2.PredictRequest:
+        return await run_long(parse_long_predict, body) if len(body) >= LONG_BYTES else parse_predict(body)
+    return await run_long(message.FromString, body) if len(body) >= LONG_BYTES else message.FromString(body)
+
+
+async def _rows(message: Any) -> np.ndarray:
+    """The examples of an `Input`, serialized."""
+    if message.ByteSize() >= LONG_BYTES:
+        return await run_long(examples.serialized_examples, message)
+    return examples.serialized_examples(message)
+
+
 def tell_timing(call: Call, runs: Sequence[Outputs]) -> None:
     """Where the time of each run went, as trailing metadata, to a client that asked for it."""
     if REQUEST_HEADER in call.metadata:
@@ -225,26 +256,6 @@ def refuse(error: BaseException) -> RpcError:
         return error
     status = status_of(error)
     return RpcError(Code[status.code], status.grpc_message)
-
-
-def fill_classes(result: Any, outputs: Outputs, count: int) -> None:
-    """Fill a ClassificationResult."""
-    classes, scores = examples.check_classes(outputs, count)
-    columns = next(array.shape[1] for array in (classes, scores) if array is not None)
-    for row in range(count):
-        classifications = result.classifications.add()
-        for column in range(columns):
-            entry = classifications.classes.add()
-            if classes is not None:
-                entry.label = classes[row, column].decode("utf-8", "replace")
-            if scores is not None:
-                entry.score = scores[row, column]
-
-
-def fill_values(result: Any, outputs: Outputs, count: int) -> None:
-    """Fill a RegressionResult."""
-    for value in examples.check_values(outputs, count).tolist():
-        result.regressions.add(value=value)
 
 
 def _plan(request: Any, servable: Servable) -> list[tuple[Any, Signature, list[str]]]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from contract import Tensors
 from serving.hosting.batcher import Outputs
-from serving.servers.tfserving.api import examples
 from serving.servers.tfserving.metrics import Telemetry
 from serving.servers.tfserving.model.servable import Servable
 from serving.servers.tfserving.model.signatures import Signature
@@ -57,9 +56,15 @@ class Inference:
         name, api = servable.name, caller.api
 
         def finish(results: Outputs) -> Any:
+            def count(_: Any = None) -> None:
+                self.telemetry.observe("runtime_latency", results.queue_us + results.compute_us, name, "Predict", "TF1")
+                self.succeeded(name, api, caller)
+
             answer = then(results)
-            self.telemetry.observe("runtime_latency", results.queue_us + results.compute_us, name, "Predict", "TF1")
-            self.succeeded(name, api, caller)
+            if isinstance(answer, asyncio.Future):  # a long one is still being written
+                answer.add_done_callback(count)
+            else:
+                count()
             return answer
 
         execution = servable.executions[signature.name]
@@ -69,13 +74,12 @@ class Inference:
         self,
         servable: Servable,
         signature: Signature,
-        message: Any,
+        rows: np.ndarray,
         caller: Caller,
         wanted: Sequence[str],
         then: Callable[[Outputs, int], Any],
     ) -> asyncio.Future[Any]:
-        """Queue a classification or regression of `Input` examples."""
-        rows = examples.serialized_examples(message)
+        """Queue a classification or regression of serialized examples."""
         name = servable.name
 
         def finish(results: Outputs) -> Any:

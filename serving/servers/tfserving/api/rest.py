@@ -10,8 +10,11 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
+
+import numpy as np
 
 from contract import Tensors
 from serving.hosting.batcher import Outputs
@@ -27,6 +30,7 @@ from serving.servers.tfserving.model.versions import Library
 from serving.servers.tfserving.status import Status, invalid
 from serving.transport.compression import GZIP, CompressionError, InflatedTooLargeError, inflate
 from serving.transport.http1.messages import Request, Response
+from serving.transport.offload import LONG_BYTES, run_long
 
 _PREDICTION = re.compile(
     r"(?i)/v1/models/([^/:]+)(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?:(classify|regress|predict)"
@@ -44,10 +48,8 @@ CORS = (
 Headers = tuple[tuple[str, str], ...]
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 INFLATED_BYTES = 100 * 2**20
-LARGE_BYTES = 1 << 20
-"""A body from here on is read in a thread, so that the others are answered meanwhile."""
 SLOW_BYTES = 1 << 15
-"""So is a smaller one that the fast reader leaves to the exact one."""
+"""A body from here on that `predict_fast` leaves to `predict` is read in a thread."""
 MAX_ROUTES = 1024
 
 
@@ -86,9 +88,10 @@ class RestApi:
             route = route or self._route(request)
             if route.verb in ("status", "metadata"):
                 return self._describe(route, request)
-            if len(request.body) >= LARGE_BYTES or "content-encoding" in request.headers:
-                return self._infer_large(route, request)
-            return self._infer(route, request, request.body)
+            is_gzip = request.headers.get("content-encoding") == "gzip"  # in lower case only, others are ignored
+            if is_gzip or len(request.body) >= LONG_BYTES:
+                return self._infer_long(route, request, is_gzip=is_gzip)
+            return self._infer(route, request)
         except Status as error:
             return self.refuse(error, request, route)
 
@@ -170,48 +173,54 @@ class RestApi:
         deadline_s = request.arrival_s + self._timeout_s if self._timeout_s > 0 else None
         return Caller("REST", api, request.arrival_s, deadline_s)
 
-    async def _infer_large(self, route: Route, request: Request) -> Response:
+    async def _infer_long(self, route: Route, request: Request, *, is_gzip: bool = False) -> Response:
         """The same for bodies that take long to read or have to be inflated."""
-        loop = asyncio.get_running_loop()
-        body = request.body
-        if request.headers.get("content-encoding") == "gzip":  # in lower case only, others are ignored
-            body = await loop.run_in_executor(None, _inflate, body)
-        if route.verb != "predict":
-            return await self._infer(route, request, body)
-        signature, tensors, by_rows = await loop.run_in_executor(None, self._read, route, body)
-        return await self._predict(route, request, signature, tensors, by_rows)
-
-    def _infer(self, route: Route, request: Request, body: bytes) -> Awaitable[Response]:
+        body = await run_long(_inflate, request.body) if is_gzip else request.body
         if route.verb == "predict":
-            read = predict_fast.read_predict(body, self._finder(route))
-            if read is None and len(body) >= SLOW_BYTES:
-                return self._infer_large(route, request)
-            return self._predict(route, request, *(read or predict.read_predict(body, self._finder(route))))
-        name, message = examples.read_examples(body)
+            return await self._predict(route, request, *await run_long(self._read, route, body))
+        return await self._infer_examples(route, request, *await run_long(examples.read_examples, body))
+
+    def _infer(self, route: Route, request: Request) -> Awaitable[Response]:
+        body = request.body
+        if route.verb == "predict":
+            usual = predict_fast.read_predict(body, self._finder(route))
+            if usual is None and len(body) >= SLOW_BYTES:
+                return self._infer_long(route, request)
+            return self._predict(route, request, *(usual or predict.read_predict(body, self._finder(route))))
+        if len(body) >= SLOW_BYTES:
+            return self._infer_long(route, request)
+        return self._infer_examples(route, request, *examples.read_examples(body))
+
+    def _infer_examples(self, route: Route, request: Request, name: str, rows: np.ndarray) -> Awaitable[Response]:
+        """Classify or regress."""
         servable = self._library.find(route.name, route.version, route.label)
         signature = servable.example_signature(name)
-        caller, headers, asked = self._caller(route.verb, request), self._headers, REQUEST_HEADER in request.headers
         if route.verb == "classify":
-
-            def answer(outputs: Outputs, count: int) -> Response:
-                classes, scores = examples.check_classes(outputs, count)
-                body = responses.classifications(classes, scores, count)
-                return Response(200, body, headers=told(headers, outputs) if asked else headers)
-
-            wanted = examples.classify_outputs(signature)
+            wanted, write = examples.classify_outputs(signature), _classifications
         else:
+            wanted, write = examples.regress_outputs(signature), _regressions
 
-            def answer(outputs: Outputs, count: int) -> Response:
-                body = responses.regressions(examples.check_values(outputs, count))
-                return Response(200, body, headers=told(headers, outputs) if asked else headers)
+        def answer(outputs: Outputs, count: int) -> Response | asyncio.Future[Response]:
+            return self._respond(partial(write, outputs, count), outputs, request)
 
-            wanted = examples.regress_outputs(signature)
-        return self._inference.examples(servable, signature, message, caller, wanted, answer)
+        caller = self._caller(route.verb, request)
+        return self._inference.examples(servable, signature, rows, caller, wanted, answer)
+
+    def _respond(
+        self, write: Callable[[], bytes], outputs: Outputs, request: Request
+    ) -> Response | asyncio.Future[Response]:
+        """The response with what `write` makes, of large outputs in a thread."""
+        headers = self._headers
+        if REQUEST_HEADER in request.headers:
+            headers = (*headers, (RESPONSE_HEADER, server_timing(outputs)))
+        if outputs.size_bytes >= LONG_BYTES:
+            return run_long(lambda: Response(200, write(), headers=headers))
+        return Response(200, write(), headers=headers)
 
     def _finder(self, route: Route) -> Callable[[str], Signature]:
         return lambda name: self._library.find(route.name, route.version, route.label).rest_signature(name)
 
-    def _read(self, route: Route, body: bytes) -> predict.Request:
+    def _read(self, route: Route, body: bytes | memoryview) -> predict.Request:
         """Tensors from a predict body; called in a thread."""
         find = self._finder(route)
         return predict_fast.read_predict(body, find) or predict.read_predict(body, find)
@@ -220,20 +229,22 @@ class RestApi:
         self, route: Route, request: Request, signature: Signature, tensors: Tensors, by_rows: bool
     ) -> Awaitable[Response]:
         servable: Servable = self._library.find(route.name, route.version, route.label)
-        write, headers = responses.predictions if by_rows else responses.columns, self._headers
-        asked = REQUEST_HEADER in request.headers
+        write = responses.predictions if by_rows else responses.columns
 
-        def answer(outputs: Outputs) -> Response:
-            return Response(200, write(outputs), headers=told(headers, outputs) if asked else headers)
+        def answer(outputs: Outputs) -> Response | asyncio.Future[Response]:
+            return self._respond(partial(write, outputs), outputs, request)
 
         if signature is not servable.model.signatures.get(signature.name):
             signature = servable.rest_signature(signature.name)  # swapped while the body was read
         return self._inference.predict(servable, signature, tensors, self._caller("predict", request), answer)
 
 
-def told(headers: Headers, outputs: Outputs) -> Headers:
-    """The headers with where the time went."""
-    return (*headers, (RESPONSE_HEADER, server_timing(outputs)))
+def _classifications(outputs: Outputs, count: int) -> bytes:
+    return responses.classifications(*examples.check_classes(outputs, count), count)
+
+
+def _regressions(outputs: Outputs, count: int) -> bytes:
+    return responses.regressions(examples.check_values(outputs, count))
 
 
 def _int64(digits: str) -> int:

@@ -27,7 +27,7 @@ Request = tuple[Signature, dict[str, np.ndarray], bool]
 """The signature, the tensors by alias, and whether the request was in the row format."""
 
 
-def read_predict(body: bytes, find: Callable[[str], Signature]) -> Request:
+def read_predict(body: bytes | memoryview, find: Callable[[str], Signature]) -> Request:
     """Tensors from a predict request; `find` gives the signature of a name, or raises."""
     document = read_object(body)
     signature = find(signature_name(document))

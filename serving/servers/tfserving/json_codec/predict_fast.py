@@ -21,6 +21,8 @@ from serving.servers.tfserving.model.signatures import DEFAULT, Kind, Signature
 from serving.servers.tfserving.status import Status
 
 PIECE_BYTES = 1 << 20
+TAIL_BYTES = 1 << 10
+"""Where the last bracket has to be."""
 _HEAD = re.compile(
     rb'[ \n\r\t]*\{[ \n\r\t]*(?:"signature_name"[ \n\r\t]*:[ \n\r\t]*"([A-Za-z0-9_./-]+)"[ \n\r\t]*,[ \n\r\t]*)?'
     rb'"(instances|inputs)"[ \n\r\t]*:[ \n\r\t]*(?=\[)'
@@ -34,12 +36,14 @@ _parsers = threading.local()
 """A parser per thread: it is used again and again, but not while its last values are alive."""
 
 
-def read_predict(body: bytes, find: Callable[[str], Signature]) -> Request | None:
+def read_predict(body: bytes | memoryview, find: Callable[[str], Signature]) -> Request | None:
     """The same as `predict.read_predict`, or None where that one has to look."""
     head = _HEAD.match(body)
-    end = body.rfind(b"]") + 1
-    if head is None or body[end:].strip(_BLANKS) != b"}":
+    tail = bytes(body[-TAIL_BYTES:])
+    behind = tail.rfind(b"]") + 1
+    if head is None or not behind or tail[behind:].strip(_BLANKS) != b"}":
         return None
+    end = len(body) - len(tail) + behind
     name, key = head.groups()
     pieces = list(_pieces(body, head.end(), end))
     if len(pieces) > 1 and any(map(_has_empty_place, pieces)):
@@ -58,13 +62,16 @@ def read_predict(body: bytes, find: Callable[[str], Signature]) -> Request | Non
     return signature, {port.alias: array.reshape(shape)}, key == b"instances"
 
 
-def _pieces(body: bytes, start: int, end: int) -> Iterator[bytes]:
+def _pieces(body: bytes | memoryview, start: int, end: int) -> Iterator[bytes]:
     """The text between two places, cut at commas, which end their pieces."""
     while end - start > PIECE_BYTES:
-        cut = body.rfind(b",", start, start + PIECE_BYTES) + 1
-        yield body[start : cut or end]
-        start = cut or end
-    yield body[start:end]
+        piece = bytes(body[start : start + PIECE_BYTES])
+        cut = piece.rfind(b",") + 1
+        if not cut:
+            break
+        yield piece[:cut]
+        start += cut
+    yield bytes(body[start:end])
 
 
 def _has_empty_place(piece: bytes) -> bool:

@@ -21,7 +21,7 @@ LONG_BODY_BYTES = 1 << 20
 _INF = re.compile(r'"(?:[^"\\]|\\.)*"|Inf(?!inity)', re.DOTALL)
 
 
-def read_object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes | memoryview) -> dict[str, Any]:
     """Parse a request body, which has to be a JSON object; raises Status."""
     value = read_value(body)
     if not isinstance(value, dict):
@@ -29,9 +29,9 @@ def read_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def read_value(body: bytes) -> Any:
+def read_value(body: bytes | memoryview) -> Any:
     """Parse the first JSON value in `body`; raises Status."""
-    text = body.removeprefix(BOM).decode("utf-8", "surrogateescape")
+    text = bytes(body).removeprefix(BOM).decode("utf-8", "surrogateescape")
     start = len(text) - len(text.lstrip(" \n\r\t"))
     if start == len(text):
         raise invalid("JSON Parse error: The document is empty" + (f". at offset: {start}" if start else ""))
