@@ -1,4 +1,4 @@
-"""Starts systems of the servers' benchmark on their core, and measures them in turn from the other core.
+"""Starts systems of the servers' benchmark on their core, and measures them from the other core, block by block.
 
 The load generator is the comparison's; wrk, where it is installed, measures some rows again. Plans, logs and raw times
 go into a folder that the caller gives; every process started here is stopped by `StartedSystem.stop`.
@@ -6,16 +6,16 @@ go into a folder that the caller gives; every process started here is stopped by
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from contract import StageError
+from loadtest.analysis.result import Result
 from loadtest.bench.system import System, prepare_requests
 from loadtest.bench.venvs import prepare
 from loadtest.client.prepared import PreparedRequests
@@ -32,6 +32,8 @@ from serving.server import Endpoint
 START_TIMEOUT_S = 120.0
 WARM_UP_S = 0.2
 """One piece of the warm-up, which the generator repeats until it goes no faster."""
+BLOCKS, LEAD_IN_S = 4, 0.05
+"""Of each row in a round: blocks, and load before each of them that doesn't count."""
 WRK_CONNECTIONS = (8, 32)
 CONSTANT, CHANGING = "constant", "changing"
 """What differs between requests: the sample alone; or also a traceparent, a request id and the body of each send."""
@@ -141,50 +143,60 @@ def _wait_right_answer(started: StartedSystem, payload: str, prepared: PreparedR
         return
 
 
-def measure(turns: list[tuple[Point, StartedSystem]], seconds: float, folder: Path) -> dict[Point, Figures]:
-    """Measure the points in order, first all of our generator, in one process, then all of wrk.
+def measure(started: Sequence[StartedSystem], seconds: float, folder: Path) -> dict[Point, Figures]:
+    """Measure every point of the systems: first all of our generator, in one process, then all of wrk.
 
     The figures of each: requests, failures, wrong_answers, requests_per_s, p50_ms, p99_ms, generator_share,
     server_cpu_us_per_request and rss_bytes. Raises StageError where a system answers nothing.
     """
-    own = [(point, started) for point, started in turns if point.generator == "own"]
-    plans = [_plan(point, started, seconds, folder) for point, started in own]
-    if plans:
-        run_generator(folder, plans, cores()[1])
-    figures = {point: _own_figures(plan) for (point, _), plan in zip(own, plans, strict=True)}
-    for point, started in turns:
-        if point.generator == "wrk":
-            figures[point] = _wrk_figures(point, started, seconds, folder)
-    for point, started in turns:
+    plans = [plan for each in started for plan in _plans(each, seconds, folder)]
+    run_generator(folder, plans, cores()[1])
+    points = [(point, each) for each in started for point in each.points()]
+    points.sort(key=lambda pair: (pair[0].payload, pair[0].connections, pair[0].traffic))  # neighbours are compared
+    figures: dict[Point, Figures] = {}
+    for point, each in points:
+        own = point.generator == "own"
+        figures[point] = _own_figures(point, folder) if own else _wrk_figures(point, each, seconds, folder)
         if not figures[point]["requests"]:
             reason = f"{figures[point]['failures']} failures, {point.payload}, {point.connections} connections"
-            raise StageError(f"{point.name} answered nothing ({reason}):\n{started.running.last_lines()}")
+            raise StageError(f"{point.name} answered nothing ({reason}):\n{each.running.last_lines()}")
     return figures
 
 
-def _plan(point: Point, started: StartedSystem, seconds: float, folder: Path) -> EndpointPlan:
-    path = folder / "runs" / f"{point.name}-{point.payload}-{point.connections}-{point.traffic}"
-    run = Run(Closed(point.connections, seconds), 1, 1, str(path))
-    requests = str(started.requests[point.payload, point.traffic])
-    return EndpointPlan(started.endpoint(point.payload), (run,), started.running.pid, WARM_UP_S, prepared=requests)
+def _plans(started: StartedSystem, seconds: float, folder: Path) -> list[EndpointPlan]:
+    """What the load generator has to do at a system: a plan for each payload and traffic, a run for each point."""
+    plans = []
+    for (payload, traffic), requests in started.requests.items():
+        points = [p for p in started.points() if (p.generator, p.payload, p.traffic) == ("own", payload, traffic)]
+        runs = tuple(
+            Run(Closed(p.connections, seconds / BLOCKS), 1, 1, str(_result(p, folder)), BLOCKS, LEAD_IN_S)
+            for p in points
+        )
+        endpoint = replace(started.endpoint(payload), artifact=f"{payload}-{traffic}")
+        plans.append(EndpointPlan(endpoint, runs, started.running.pid, WARM_UP_S, prepared=str(requests)))
+    return plans
 
 
-def _own_figures(plan: EndpointPlan) -> Figures:
-    path = Path(plan.runs[0].path)
-    result = json.loads(path.with_name(path.name + ".json").read_bytes())
-    if result.get("preflight_error"):
-        raise StageError(f"{plan.endpoint.name}: {result['preflight_error']}")
-    latency_ms = result["latency_ms"]
-    answers = result["requests"] - result["failures"] - result["wrong_answers"]
+def _result(point: Point, folder: Path) -> Path:
+    return folder / "runs" / f"{point.name}-{point.payload}-{point.connections}-{point.traffic}"
+
+
+def _own_figures(point: Point, folder: Path) -> Figures:
+    path = _result(point, folder)
+    result = Result.read(path.with_name(path.name + ".json"))
+    if result.preflight_error:
+        raise StageError(f"{result.endpoint.name}: {result.preflight_error}")
+    answers = result.requests - result.failures - result.wrong_answers
+    answered = sum(block.right_answers for block in result.blocks)  # those that led in and drained too
     return {
         "requests": answers,
-        "failures": result["failures"],
-        "wrong_answers": result["wrong_answers"],
-        "requests_per_s": result["throughput_rps"],
-        "p50_ms": latency_ms["p50"],
-        "p99_ms": latency_ms["p99"],
-        "generator_share": result["client"]["cpu_share"],
-        **_server_figures(result["server"], answers),
+        "failures": result.failures,
+        "wrong_answers": result.wrong_answers,
+        "requests_per_s": result.throughput_rps,
+        "p50_ms": result.latency_ms["p50"],
+        "p99_ms": result.latency_ms["p99"],
+        "generator_share": result.client.cpu_share,
+        **_server_figures(result.server.cpu_s, result.server.rss_bytes, answered),
     }
 
 
@@ -193,11 +205,11 @@ def _wrk_figures(point: Point, started: StartedSystem, seconds: float, folder: P
     prepared = PreparedRequests.read(started.requests[point.payload, point.traffic])
     port = started.endpoint(point.payload).port
     figures: Figures = dict(run_wrk(prepared, port, point.connections, seconds, cores()[1], folder))
-    return figures | _server_figures(between(before, usage(started.running.pid)), figures["requests"])
+    used = between(before, usage(started.running.pid))
+    return figures | _server_figures(used["cpu_s"], used["rss_bytes"], figures["requests"])
 
 
-def _server_figures(server: Mapping[str, Any], answers: float) -> Figures:
-    cpu_s, rss_bytes = server["cpu_s"], server["rss_bytes"]
-    if cpu_s is None:
+def _server_figures(cpu_s: float | None, rss_bytes: float | None, answers: float) -> Figures:
+    if cpu_s is None or rss_bytes is None:
         raise StageError("a server ended while it was measured: see its log")
     return {"server_cpu_us_per_request": cpu_s / max(answers, 1) * 1e6, "rss_bytes": rss_bytes}

@@ -120,16 +120,14 @@ def groups(names: Iterable[str], known: Mapping[str, System]) -> list[list[Syste
 
 
 def run_group(group: list[System], samples: Samples, number: int, seconds: float, result: Result) -> None:
-    """One round of systems against each other: all are up and take turns, in reverse order every other round."""
+    """One round of systems against each other: all are up and take turns, block by block."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         started = []
         for system in group:
             started.append(begin(system, samples, folder / system.name))
             stack.callback(started[-1].stop)
-        turns = [(point, s) for s in started[:: -1 if number % 2 else 1] for point in s.points()]
-        turns.sort(key=lambda turn: (turn[0].payload, turn[0].connections, turn[0].generator, turn[0].traffic))
-        figures = measure(turns, seconds, folder)
+        figures = measure(started[:: -1 if number % 2 else 1], seconds, folder)
         if artifact := IN_PROCESS.get(group[0].name):
             argv = (sys.executable, "-m", "loadtest.runs.in_process", artifact)
             output = run_to_end(argv, folder / "in_process.log", cores()[0], 120)

@@ -1,4 +1,4 @@
-"""Check (d): our generator and clients that we didn't write take turns at one endpoint under the same closed loop.
+"""Check (e): our generator and clients that we didn't write take turns at one endpoint under the same closed loop.
 
 wrk speaks REST, h2load gRPC. Both sides send the same requests over as many connections; neighbouring turns are
 compared, so that a machine whose speed drifts drifts under both.
@@ -46,7 +46,7 @@ class Difference:
     high: float
 
 
-def against_independent_clients(folder: Path, endpoint: str, _comparisons: int) -> dict[str, Any]:
+def against_independent_clients(folder: Path, endpoint: str, _profile: str) -> dict[str, Any]:
     """Our generator and the other client in turn, at the endpoint and at its sibling over gRPC."""
     server, artifact, _ = endpoint.split("/")
     names = dict.fromkeys((endpoint, f"{server}/{artifact}/grpc"))

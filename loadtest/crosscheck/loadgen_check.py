@@ -1,4 +1,4 @@
-"""Check (c): MLPerf LoadGen measures the same endpoint under the same load, with its own clock and percentiles."""
+"""Check (d): MLPerf LoadGen measures the same endpoint under the same load, with its own clock and percentiles."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RATE_RPS = 500.0
 BOUNDS = {"p50": 0.10, "p99": 0.15}
 
 
-def against_loadgen(folder: Path, endpoint: str, _comparisons: int) -> dict[str, Any]:
+def against_loadgen(folder: Path, endpoint: str, _profile: str) -> dict[str, Any]:
     """LoadGen's SingleStream and Server against our single_stream and open, turn by turn."""
     server_cpus, client_cpus = pinning()
     host = find_managed_server(endpoint.split("/", maxsplit=1)[0], [endpoint])

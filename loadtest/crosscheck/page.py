@@ -16,56 +16,84 @@ def render(result: Mapping[str, Any]) -> str:
         f"{machine['cores']} cores of {machine['cpu']}, {machine['kernel']}, Python {machine['python']}. The figures "
         "are in [crosscheck.json](crosscheck.json); `make crosscheck` makes them again and writes this page.",
         _summary(checks),
-        *(_SECTIONS[key](check) for key, check in checks.items() if check["outcome"] != "not made"),
+        *(_SECTIONS[_kind(key)](key, check) for key, check in checks.items() if check["outcome"] != "not made"),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def title(key: str) -> str:
+    """The name of a check: `(a) A/A, quick`."""
+    profile = key.partition("-")[2]
+    return f"{_TITLES[_kind(key)]}, {profile}" if profile else _TITLES[_kind(key)]
+
+
+def is_known(key: str) -> bool:
+    """Whether a result's check is one of this version."""
+    return _kind(key) in _TITLES and (_kind(key) in ("loadgen", "clients")) == ("-" not in key)
+
+
+def _kind(key: str) -> str:
+    return key.partition("-")[0]
 
 
 def _summary(checks: Mapping[str, Any]) -> str:
     lines = ["| check | outcome | found | when, commit |", "|---|---|---|---|"]
     for key, check in checks.items():
         made = f"{check['date'][:16].replace('T', ' ')}, {str(check['git_commit'])[:7]}"
-        lines.append(f"| {TITLES[key]} | **{check['outcome']}** | {check['text']} | {made} |")
+        lines.append(f"| {title(key)} | **{check['outcome']}** | {check['text']} | {made} |")
     return "\n".join(lines)
 
 
-def _aa(check: Mapping[str, Any]) -> str:
-    widths = sorted(max(v["ratio_high"] - 1, 1 - v["ratio_low"]) for verdicts in check["verdicts"] for v in verdicts)
+def _aa(key: str, check: Mapping[str, Any]) -> str:
+    widths = ", ".join(f"{name} ±{width:.1%}" for name, width in check["half_widths"].items())
     return (
-        "## (a) The same endpoint under two names\n\n"
-        f"{check['comparisons']} comparisons of `{check['endpoint']}` with itself, {check['rounds']} rounds each in "
-        "random order, the server started anew for every comparison; judged by throughput with 32 users and by the "
-        f"median latency of one user. {check['false_differences']} saw a difference; at most one in twenty may. The "
-        f"intervals reach at most {widths[-1]:.1%} from no difference, half of them at most {median(widths):.1%}."
+        f"## {title(key)}\n\n"
+        f"One comparison of `{check['endpoint']}` under {check['names']} names: {len(check['false_differences'])} of "
+        f"{check['pairs']} pairs show a difference, at most one in a hundred may. Median half-widths of the intervals: "
+        f"{widths}."
     )
 
 
-def _slowdown(check: Mapping[str, Any]) -> str:
-    lines = ["| planted | found | needed | intervals of the ratio lie in |", "|---|---:|---:|---|"]
-    for name, slowdown in check["slowdowns"].items():
-        needed = "all" if name == "+25%" else "9 of 10"
-        span = f"{slowdown['ratio_low']:.2f} to {slowdown['ratio_high']:.2f}"
-        lines.append(f"| {name} | {slowdown['found']} of {slowdown['comparisons']} | {needed} | {span} |")
+def _slowdown(key: str, check: Mapping[str, Any]) -> str:
+    lines = ["| planted | question | found | times as slow, median | intervals lie in |", "|---|---|---:|---:|---|"]
+    for row in check["slowdowns"]:
+        span = f"{row['lowest']:.2f} to {row['highest']:.2f}"
+        found = f"{row['found']} of {row['pairs']}"
+        lines.append(f"| +{row['slowdown']:.0%} | {row['question']} | {found} | {row['times_as_slow']:.2f} | {span} |")
     return (
-        "## (b) A planted slowdown\n\n"
-        f"Two null servers that keep the processor busy for {check['service_ms']:g} ms on every request, one of "
-        f"them for longer, started anew for each of {check['rounds']} rounds.\n\n" + "\n".join(lines)
+        f"## {title(key)}\n\n"
+        f"Null servers that keep the processor busy for {check['service_ms']:g} ms on every request, and others that "
+        f"do so for longer; a slowdown of {check['must_find']:.0%} and more has to be found in nine of ten pairs. "
+        f"{len(check['false_differences'])} of {check['equal_pairs']} pairs of equal servers show a difference. A "
+        "ratio above 1 is slower, for throughput as for latency.\n\n" + "\n".join(lines)
     )
 
 
-def _loadgen(check: Mapping[str, Any]) -> str:
+def _default(key: str, check: Mapping[str, Any]) -> str:
+    lines = ["| figure | found | bound |", "|---|---:|---:|"]
+    for question, width in check["half_widths"].items():
+        bound = check["bounds"].get(question)
+        lines.append(f"| median half-width, {question} | ±{width:.1%} | {f'±{bound:.0%}' if bound else '-'} |")
+    limit = f"{check['time_limit_s']:.0f} s" if check["time_limit_s"] else "-"
+    lines.append(f"| points INVALID | {check['invalid']} of {check['points']} | 5 |")
+    lines.append(f"| time | {check['seconds']:.0f} s | {limit} |")
+    head = f"The default comparison of {check['endpoints']} endpoints; half-widths are of all pairs."
+    return f"## {title(key)}\n\n{head}\n\n" + "\n".join(lines)
+
+
+def _loadgen(key: str, check: Mapping[str, Any]) -> str:
     lines = [
         "| scenario | p50 ours, ms | p50 LoadGen | off | p99 ours | p99 LoadGen | off |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, tools in check["figures"].items():
         cells = [name]
-        for key in ("p50", "p99"):
-            ours, theirs = (median([run[f"{key}_ms"] for run in tools[tool]]) for tool in ("ours", "loadgen"))
-            cells += [f"{ours:.3f}", f"{theirs:.3f}", f"{check['off'][name][key]:+.1%}"]
+        for figure in ("p50", "p99"):
+            ours, theirs = (median([run[f"{figure}_ms"] for run in tools[tool]]) for tool in ("ours", "loadgen"))
+            cells += [f"{ours:.3f}", f"{theirs:.3f}", f"{check['off'][name][figure]:+.1%}"]
         lines.append("| " + " | ".join(cells) + " |")
     return (
-        "## (c) MLPerf LoadGen\n\n"
+        f"## {title(key)}\n\n"
         f"LoadGen's SingleStream and Server scenario (Poisson, {check['rate_rps']:g} queries per second) and our "
         f"`single_stream` and `open` on `{check['endpoint']}`, turn by turn, {check['repeats']} times "
         f"{check['seconds']:g} s; medians over the repeats, and how far ours is off by the median ratio of "
@@ -74,7 +102,7 @@ def _loadgen(check: Mapping[str, Any]) -> str:
     )
 
 
-def _clients(check: Mapping[str, Any]) -> str:
+def _clients(key: str, check: Mapping[str, Any]) -> str:
     lines = [
         "| endpoint | client | answers/s ours | theirs | ours is off by | p50 ours, ms | theirs | ours is off by |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
@@ -92,7 +120,7 @@ def _clients(check: Mapping[str, Any]) -> str:
             ]
         lines.append(f"| {' | '.join(cells)} |")
     return (
-        "## (d) Clients that we didn't write\n\n"
+        f"## {title(key)}\n\n"
         f"wrk over REST and h2load over gRPC, {check['connections']} connections in a closed loop, {check['repeats']} "
         f"turns of {check['seconds']:g} s each, in turn with ours at the same endpoint and with the same requests. "
         "Medians; the differences are of neighbouring turns, with 95 % intervals; allowed are "
@@ -102,10 +130,11 @@ def _clients(check: Mapping[str, Any]) -> str:
     )
 
 
-TITLES = {
-    "aa": "(a) A/A",
-    "slowdown": "(b) planted slowdown",
-    "loadgen": "(c) MLPerf LoadGen",
-    "clients": "(d) wrk, h2load",
+_TITLES = {
+    "aa": "(a) one endpoint under ten names",
+    "slowdown": "(b) planted slowdowns",
+    "default": "(c) the default comparison",
+    "loadgen": "(d) MLPerf LoadGen",
+    "clients": "(e) wrk and h2load",
 }
-_SECTIONS = {"aa": _aa, "slowdown": _slowdown, "loadgen": _loadgen, "clients": _clients}
+_SECTIONS = {"aa": _aa, "slowdown": _slowdown, "default": _default, "loadgen": _loadgen, "clients": _clients}

@@ -1,153 +1,135 @@
-"""Checks (a) and (b) of the instrument: does it see differences where there are none, and find those
-that are planted?
+"""Checks (a), (b) and (c): does a comparison see differences where there are none, find those that are planted, and how
+wide are its intervals? All go through the path of `make compare`, in one of its profiles.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import sys
-from collections.abc import Collection, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
 from contract import StageError
-from loadtest.analysis.verdicts import Metric, compare, metrics_for
-from loadtest.plan import EndpointPlan, FixedResponse, Run
-from loadtest.runs.calibration import null_server
-from loadtest.runs.environment import pinning
-from loadtest.runs.generator_process import run_generator
-from loadtest.runs.managed_servers import find_managed_server, running
-from loadtest.scenarios import Closed
-from serving.server import Call, Endpoint
+from loadtest.analysis.summary import summarise
+from loadtest.crosscheck.compared import Pair, compare, half_widths, pairs_of
+from loadtest.crosscheck.planted import null_servers, under_many_names
+from loadtest.runs.managed_servers import choose_servers
+from loadtest.scenarios import find_profile
 
-ROUNDS = 5
-SECONDS = 0.3
-WARM_UP_S = 0.1
+NAMES = 10
+"""One endpoint under so many names."""
+FALSE_SHARE = 0.01
 SERVICE_MS = 1.0
-SLOWDOWNS = {0.10: 0.9, 0.25: 1.0}
-"""Added service time, and the share of the comparisons that has to find it."""
-METRICS = tuple(metric for metric in metrics_for("p50") if metric.scenario != "open")
-SCENARIOS = (Closed(1, SECONDS), Closed(32, SECONDS))
+ALIKE, SLOWER = 4, 5
+"""Null servers that are alike, and as many with each slowdown."""
+SLOWDOWNS = (0.10, 0.25)
+"""Added service time."""
+MUST_FIND = {"quick": 0.25, "full": 0.10}
+"""By profile the slowdown that has to be found in FOUND_SHARE of the pairs; a smaller one is stated."""
+FOUND_SHARE = 0.9
+PLANTED_IN = ("throughput", "latency_alone")
+HALF_WIDTHS = {
+    "quick": {"throughput": 0.10, "latency_alone": 0.10, "latency_open": 0.30},
+    "full": {"throughput": 0.05, "latency_alone": 0.05, "latency_open": 0.15},
+}
+"""The widest median half-width by profile and question."""
+MOST_INVALID = 5
+TIME_S = {"quick": 360.0, "full": 1500.0}
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two names of a comparison."""
-
-    name: str
-    endpoint: Endpoint
-    pid: int | None
-    fixed: FixedResponse | None = None
-
-
-def against_itself(folder: Path, endpoint: str, comparisons: int) -> dict[str, Any]:
-    """Compare one endpoint with itself, on a freshly started server each time; a difference seen is false."""
-    server_cpus, client_cpus = pinning()
-    host = find_managed_server(endpoint.split("/", maxsplit=1)[0], [endpoint])
-    if not host.endpoints:
-        raise StageError(f"no endpoint {endpoint!r}: `python -m serving list` names them")
-    outcomes = []
-    for number in tqdm(range(comparisons), desc="A/A", file=sys.stderr):
-        with running(host, folder, server_cpus) as hosted:
-            place = hosted.endpoints[host.endpoints[0].name]
-            sides = [Side(name, place, hosted.pid) for name in ("a", "b")]
-            outcomes.append(_compare(folder / f"{number:02}", [sides] * ROUNDS, client_cpus, seed=number))
-    false = sum(_differs(outcome) for outcome in outcomes)
+def against_itself(folder: Path, endpoint: str, profile: str) -> dict[str, Any]:
+    """Compare one endpoint with itself under ten names: a difference that is seen is false."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = under_many_names(folder, endpoint, NAMES)
+    pairs = pairs_of(compare(folder, find_profile(profile), [server]))
+    false = [pair for pair in pairs if pair.differs]
     return {
-        "outcome": "pass" if false <= max(1, comparisons // 20) else "fail",
-        "text": f"{false} of {comparisons} comparisons of {endpoint} with itself saw a difference",
-        "false_differences": false,
-        "comparisons": comparisons,
-        "rounds": ROUNDS,
+        "outcome": "pass" if pairs and len(false) <= FALSE_SHARE * len(pairs) else "fail",
+        "text": f"a difference seen in {len(false)} of {len(pairs)} pairs of {endpoint} under {NAMES} names",
         "endpoint": endpoint,
-        "verdicts": outcomes,
+        "names": NAMES,
+        "pairs": len(pairs),
+        "false_differences": [describe(pair) for pair in false],
+        "half_widths": half_widths(pairs),
     }
 
 
-def planted_slowdowns(folder: Path, _endpoint: str, comparisons: int) -> dict[str, Any]:
-    """Compare null servers of which one works longer on every request; freshly started for every round."""
-    found, texts = {}, []
-    for share, needed in SLOWDOWNS.items():
-        numbers = tqdm(range(max(1, comparisons // 2)), desc=f"+{share:.0%}", file=sys.stderr)
-        outcomes = [_planted(folder / f"{share:.2f}-{number:02}", share, number) for number in numbers]
-        hits = sum(_finds_slower(outcome) for outcome in outcomes)
-        ratios = [v["ratio_low"] for outcome in outcomes for v in outcome] + [
-            v["ratio_high"] for outcome in outcomes for v in outcome
-        ]
-        fields = {"found": hits, "comparisons": len(outcomes), "ratio_low": min(ratios), "ratio_high": max(ratios)}
-        passed = hits >= needed * len(outcomes)
-        found[f"+{share:.0%}"] = {**fields, "outcome": "pass" if passed else "fail", "verdicts": outcomes}
-        texts.append(f"+{share:.0%} service time found in {hits} of {len(outcomes)}")
-    good = all(one["outcome"] == "pass" for one in found.values())
+def planted_slowdowns(folder: Path, _endpoint: str, profile: str) -> dict[str, Any]:
+    """Compare null servers, some of which work longer on every request than the others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    servers = null_servers(folder, [f"alike-{number}" for number in range(1, ALIKE + 1)], SERVICE_MS)
+    for share in SLOWDOWNS:
+        names = [f"slower-{share:.0%}-{number}" for number in range(1, SLOWER + 1)]
+        servers += null_servers(folder, [name.replace("%", "") for name in names], SERVICE_MS * (1 + share))
+    pairs = pairs_of(compare(folder, find_profile(profile), servers))
+    rows = [found_slowdowns(pairs, share, question) for share in SLOWDOWNS for question in PLANTED_IN]
+    equal = [pair for pair in pairs if _group(pair.a) == _group(pair.b)]
+    false = [pair for pair in equal if pair.differs]
+    bound = MUST_FIND.get(profile, max(SLOWDOWNS))
+    met = all(row["found"] >= FOUND_SHARE * row["pairs"] for row in rows if row["slowdown"] >= bound)
+    good = met and len(false) <= FALSE_SHARE * len(equal)
+    texts = [f"+{row['slowdown']:.0%} found in {row['found']} of {row['pairs']} ({row['question']})" for row in rows]
     return {
         "outcome": "pass" if good else "fail",
-        "text": ", ".join(texts),
+        "text": ", ".join(texts) + f"; false: {len(false)} of {len(equal)}",
         "service_ms": SERVICE_MS,
-        "rounds": ROUNDS,
-        "slowdowns": found,
+        "slowdowns": rows,
+        "equal_pairs": len(equal),
+        "false_differences": [describe(pair) for pair in false],
+        "must_find": bound,
     }
 
 
-def _planted(folder: Path, share: float, seed: int) -> list[dict[str, Any]]:
-    server_cpus, client_cpus = pinning()
-    answer = b'{"outputs": []}'
-    fixed = FixedResponse(
-        Call("/v2/models/null/infer", b"0" * 3000, {"Content-Type": "application/octet-stream"}), answer
-    )
-    with ExitStack() as stack:
-        rounds = []
-        for number in range(ROUNDS):
-            sides = []
-            for name, service_ms in (("fast", SERVICE_MS), ("slow", SERVICE_MS * (1 + share))):
-                options = ("--service-ms", str(service_ms))
-                place = folder / f"{name}-{number}"
-                process, port = stack.enter_context(null_server(place, "rest-binary", answer, server_cpus, options))
-                sides.append(Side(name, Endpoint("null", name, "rest-binary", port), process.pid, fixed))
-            rounds.append(sides)
-        return _compare(folder, rounds, client_cpus, seed)
+def found_slowdowns(pairs: Sequence[Pair], share: float, question: str) -> dict[str, Any]:
+    """In how many pairs of an unchanged and a slower server the slower one was found to be so."""
+    slower = f"slower-{share * 100:.0f}"
+    asked = [p for p in pairs if p.question == question and _group(p.a) == "alike" and _group(p.b) == slower]
+    if not asked:
+        raise StageError(f"the comparison ranks no pair by {question}: see its results")
+    lows = [pair.times_as_slow.low or 0.0 for pair in asked]
+    return {
+        "slowdown": share,
+        "question": question,
+        "pairs": len(asked),
+        "found": sum(low > 1 for low in lows),
+        "times_as_slow": sorted(pair.times_as_slow.value for pair in asked)[len(asked) // 2],
+        "lowest": min(lows),
+        "highest": max(pair.times_as_slow.high or 0.0 for pair in asked),
+    }
 
 
-def _compare(
-    folder: Path, rounds: Sequence[Sequence[Side]], client_cpus: Collection[int] | None, seed: int
-) -> list[dict[str, Any]]:
-    """One comparison of two sides, in random order in each round: a verdict per metric."""
-    shutil.rmtree(folder / "runs", ignore_errors=True)
-    plans = []
-    for number, sides in enumerate(rounds, 1):
-        for index in np.random.default_rng((seed, number)).permutation(len(sides)):
-            side = sides[index]
-            path = str(folder / "runs" / side.name)
-            runs = tuple(Run(s, number, seed, f"{path}/{s.name}-{number}") for s in SCENARIOS)
-            plans.append(EndpointPlan(side.endpoint, runs, side.pid, WARM_UP_S, fixed=side.fixed))
-    if not run_generator(folder, plans, client_cpus):
-        raise StageError(f"an endpoint of the crosscheck failed its pre-flight: see {folder}/generator.log")
-    names = [side.name for side in rounds[0]]
-    verdicts = []
-    for metric in METRICS:
-        figures = {name: [_figure(folder, name, metric, number) for number in range(1, ROUNDS + 1)] for name in names}
-        verdicts += compare(metric, figures, {}, len(METRICS))
-    return verdicts
+def _group(endpoint: str) -> str:
+    """`slower-10` of `slower-10-3/null/rest`."""
+    return endpoint.partition("/")[0].rpartition("-")[0]
 
 
-def _figure(folder: Path, name: str, metric: Metric, number: int) -> float:
-    result = json.loads((folder / "runs" / name / f"{metric.scenario}-{number}.json").read_bytes())
-    if result["failures"] or result["wrong_answers"]:
-        raise StageError(f"{name}: {result['explanations'][0]}")
-    value = result["throughput_rps"] if metric.name == "throughput_rps" else result["latency_ms"]["p50"]
-    return float(value)
+def default_comparison(folder: Path, _endpoint: str, profile: str) -> dict[str, Any]:
+    """The default comparison of every endpoint: the widths of its intervals, what is INVALID, and its time."""
+    began_s = time.perf_counter()
+    results = compare(folder, find_profile(profile), choose_servers(()), planted=False)
+    seconds = time.perf_counter() - began_s
+    report, widths = summarise(results), half_widths(pairs_of(results))
+    points = [point for endpoint in report.endpoints for point in endpoint.points]
+    invalid = sum(point.validity == "INVALID" for point in points)
+    bounds, limit_s = HALF_WIDTHS.get(profile, {}), TIME_S.get(profile, float("inf"))
+    narrow = all(widths.get(question, float("inf")) <= bound for question, bound in bounds.items())
+    good = narrow and invalid <= MOST_INVALID and seconds <= limit_s
+    shown = ", ".join(f"{question} ±{width:.1%}" for question, width in widths.items())
+    return {
+        "outcome": "pass" if good else "fail",
+        "text": f"median half-widths: {shown}; {invalid} of {len(points)} points INVALID; {seconds:.0f} s",
+        "half_widths": widths,
+        "bounds": bounds,
+        "invalid": invalid,
+        "points": len(points),
+        "seconds": seconds,
+        "time_limit_s": limit_s if limit_s < float("inf") else None,
+        "endpoints": len(report.endpoints),
+    }
 
 
-def _differs(verdicts: Sequence[dict[str, Any]]) -> bool:
-    return any(verdict["outcome"] != "no_difference" for verdict in verdicts)
-
-
-def _finds_slower(verdicts: Sequence[dict[str, Any]]) -> bool:
-    """Whether the slow side was found the worse one, by some metric, and by none the better."""
-    outcomes = {verdict["outcome"] for verdict in verdicts}  # a is fast, b is slow
-    return "a_better" in outcomes and "b_better" not in outcomes
+def describe(pair: Pair) -> dict[str, Any]:
+    """A pair for the result."""
+    estimate = pair.times_as_slow
+    fields = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {"question": pair.question, "a": pair.a, "b": pair.b, "times_as_slow": fields}

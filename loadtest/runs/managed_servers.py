@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -145,7 +145,8 @@ def running(server: ManagedServer, folder: Path, cpus: Collection[int] | None) -
     process = start(launch, log=folder / "run" / f"{server.name}.log", cpus=cpus)
     try:
         waited = wait_ready(process, server.server, server.artifacts, ports)
-        endpoints = {e.name: e for e in server.server.endpoints(server.artifacts, ports, server.engine)}
+        port_names = server.server.protocols
+        endpoints = {e.name: replace(e, port=ports[port_names[e.protocol]]) for e in server.endpoints}
         cold = {e.name: _cold(endpoints[e.name], server, waited) for e in server.endpoints}
         pid = None if server.engine == "docker" else process.pid  # a container is no child of its client
         yield RunningServer(endpoints, pid, cold)

@@ -154,10 +154,10 @@ class Http2(asyncio.Protocol):
         )
 
 
-async def _serve(protocol: str, behaviour: Behaviour) -> None:
+async def _serve(protocol: str, port: int, behaviour: Behaviour) -> None:
     loop = asyncio.get_running_loop()
     kind = Http2 if protocol == "grpc" else Http1
-    server = await loop.create_server(lambda: kind(behaviour), "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(lambda: kind(behaviour), "127.0.0.1", port, backlog=1024)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -173,6 +173,7 @@ def main() -> int:
     parser.add_argument(
         "--answer", type=Path, help="file whose bytes are the body, or the gRPC message, of every answer"
     )
+    parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     parser.add_argument("--stall-after", type=int, default=0)
     parser.add_argument("--stall-ms", type=float, default=0.0)
     parser.add_argument("--service-ms", type=float, default=0.0)
@@ -187,9 +188,9 @@ def main() -> int:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(_serve(given.protocol, behaviour))
+        asyncio.run(_serve(given.protocol, given.port, behaviour))
     else:
-        uvloop.run(_serve(given.protocol, behaviour))
+        uvloop.run(_serve(given.protocol, given.port, behaviour))
     return 0
 
 
