@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from contract import Batching, StageError, Tensors, TensorSpec
 from export.format import LoadedModel
-from export.parity import first_line, row_differences, run_request, scale_of
+from export.parity import BAR_DELAY_S, first_line, row_differences, run_request, scale_of
 from export.samples import take
 
 SIZES = (2, 3, 7, 32)
@@ -42,7 +42,9 @@ def prove_batching(model: LoadedModel, inputs: Tensors, title: str) -> Batching:
     trial = Trial(model, requests, answers, title)
     if reason := trial.irregular():
         return Batching("refused", reason)
-    for order in tqdm(list(orders(len(requests))), desc=f"{title} batching", unit="batch", leave=False):
+    for order in tqdm(
+        list(orders(len(requests))), desc=f"{title} batching", unit="batch", leave=False, delay=BAR_DELAY_S
+    ):
         if reason := trial.mixing(order):
             return Batching("refused", reason)
     if output := trial.constant_output():

@@ -98,10 +98,10 @@ def gate(artifact: str, format_: Format, trained: Manifest, models: Path, folder
     if parity.failures:
         raise GateError("; ".join(parity.failures))
     accuracy = float((answers[output].argmax(axis=1) == test.labels).mean())
-    return describe(artifact, model, models, folder, parity, batching, accuracy)
+    return manifest_of(artifact, model, models, folder, parity, batching, accuracy)
 
 
-def describe(
+def manifest_of(
     artifact: str,
     model: LoadedModel,
     models: Path,

@@ -182,7 +182,7 @@ def take_in(request: ImportRequest, format_name: str, samples: UserSamples, fold
         raise StageError(in_the_users_words(error, folder / VERSION, request.model)) from error
     if parity.failures:
         raise GateError("; ".join(parity.failures))
-    manifest = describe(request, format_name, model, folder, samples, batching, parity, answers)
+    manifest = manifest_of(request, format_name, model, folder, samples, batching, parity, answers)
     manifest.write(folder)
     add_samples(request.repository, request.artifact, samples.inputs, samples.expected, samples.labels)
     shutil.rmtree(request.repository / request.artifact, ignore_errors=True)
@@ -228,7 +228,7 @@ def in_the_users_words(error: StageError, version_folder: Path, model: Path) -> 
     return message
 
 
-def describe(
+def manifest_of(
     request: ImportRequest,
     format_name: str,
     model: LoadedModel,

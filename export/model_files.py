@@ -10,7 +10,7 @@ from pathlib import Path
 
 from contract import StageError, Tensors, shown, to_json
 from export.formats.tflite import SIGNATURE_FILE
-from export.formats.torchscript import describe
+from export.formats.torchscript import write_user_signature
 
 FORMAT_OF = {".onnx": "onnx", ".tflite": "tflite", ".pt": "torchscript", ".pth": "torchscript", ".jit": "torchscript"}
 """By the suffix of a file; a folder is a SavedModel."""
@@ -67,7 +67,7 @@ def place(
     if signature:
         (version_folder / SIGNATURE_FILE).write_text(to_json({"signature": signature}))
     if format_name == "torchscript":
-        describe(version_folder, shown(model), inputs, expected)
+        write_user_signature(version_folder, shown(model), inputs, expected)
 
 
 def external_files(model: Path) -> list[str]:

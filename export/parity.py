@@ -20,6 +20,8 @@ from export.samples import take
 BATCH_SIZES = (64, 1, 2, 7)
 """The first runs all samples, the others the first `TRIED`; a model that takes no batches runs sample by sample."""
 TRIED = 1000
+BAR_DELAY_S = 2.0
+"""A bar is shown for what takes longer."""
 ONE_BY_ONE = Batching("unknown", "not tried")
 
 
@@ -90,7 +92,7 @@ def compare(
     worst = {name: np.zeros(count) for name in expected}
     answers: dict[str, list[np.ndarray]] = {name: [] for name in expected}
     same_label = rows_seen = 0
-    for size, span in tqdm(list(batches(count, sizes)), desc=title, unit="batch", leave=False):
+    for size, span in tqdm(list(batches(count, sizes)), desc=title, unit="batch", leave=False, delay=BAR_DELAY_S):
         rows = run_samples(model, inputs, span, title)
         for name, array in expected.items():
             got = as_rows(rows[name], array[span])

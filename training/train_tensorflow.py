@@ -32,10 +32,10 @@ from training.trained import (
     checkpoint_facts,
     epoch_order,
     fail,
-    goes_on,
     lost_worker,
     say_done,
     share_of,
+    should_continue,
     with_bar,
     write_trained,
 )
@@ -231,7 +231,7 @@ def train(run: Run) -> Manifest | None:
     log = load_checkpoint(run, network, optimizer) if run.resume else []
     batches = make_batches(read_split("train"), run.hyper, workers)
     step = make_step(network, optimizer, run.mode)
-    while goes_on(log, run.hyper):
+    while should_continue(log, run.hyper):
         number = len(log) + 1
         title = f"{FRAMEWORK} epoch {number}" if workers.is_first else ""
         loss, train_accuracy, seconds = run_epoch(step, batches, epoch_order(run.hyper, number), title)

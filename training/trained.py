@@ -75,7 +75,7 @@ def share_of(order: np.ndarray, batch_size: int, workers: Workers) -> np.ndarray
     return np.concatenate([np.split(order[s : s + batch_size], workers.count)[workers.rank] for s in starts])
 
 
-def goes_on(log: list[Epoch], hyper: Hyperparameters) -> bool:
+def should_continue(log: list[Epoch], hyper: Hyperparameters) -> bool:
     """Whether another epoch is due."""
     return len(log) < hyper.epochs and (not log or log[-1].test_accuracy < hyper.stop_at_accuracy)
 

@@ -71,7 +71,7 @@ class TorchScript(Format):
         return LoadedModel(inputs, outputs, run, changed_attribute(module.inlined_graph))
 
 
-def describe(version_folder: Path, title: str, inputs: Tensors, expected: Tensors) -> None:
+def write_user_signature(version_folder: Path, title: str, inputs: Tensors, expected: Tensors) -> None:
     """Write the signature of a user's module: the samples' tensors, in the order of the arguments of its `forward`."""
     import torch
 

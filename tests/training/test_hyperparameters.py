@@ -9,7 +9,16 @@ import pytest
 
 from contract import StageError
 from training.hyperparameters import Hyperparameters, parse_run
-from training.trained import Epoch, Workers, accuracy, check_resumable, checkpoint_facts, epoch_order, goes_on, share_of
+from training.trained import (
+    Epoch,
+    Workers,
+    accuracy,
+    check_resumable,
+    checkpoint_facts,
+    epoch_order,
+    share_of,
+    should_continue,
+)
 
 
 def test_parse_run_reads_every_hyperparameter():
@@ -49,13 +58,13 @@ def test_share_of_refuses_a_batch_that_cannot_be_split():
         share_of(np.arange(100), 32, Workers(0, 3))
 
 
-def test_goes_on_until_the_epochs_are_done_or_the_accuracy_is_reached():
+def test_should_continue_until_the_epochs_are_done_or_the_accuracy_is_reached():
     hyper = Hyperparameters(epochs=3, stop_at_accuracy=0.98)
     log = [Epoch(1, 0.1, 0.9, 0.97, 1.0)]
-    assert goes_on([], hyper)
-    assert goes_on(log, hyper)
-    assert not goes_on([*log, Epoch(2, 0.1, 0.9, 0.98, 1.0)], hyper)
-    assert not goes_on(log * 3, hyper)
+    assert should_continue([], hyper)
+    assert should_continue(log, hyper)
+    assert not should_continue([*log, Epoch(2, 0.1, 0.9, 0.98, 1.0)], hyper)
+    assert not should_continue(log * 3, hyper)
 
 
 def test_a_checkpoint_of_other_hyperparameters_is_refused():
