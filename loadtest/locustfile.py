@@ -37,7 +37,7 @@ from loadtest.generator.loops import Load
 from loadtest.generator.users import EndpointUser, FreeSession, locust_report, user_class
 from loadtest.raw_times import RIGHT, write_raw
 from loadtest.scenarios import FOREVER_S, IN_FLIGHT_CAP, Closed, Open, Scenario
-from serving.process.supervisor import read_running
+from serving.process.running_endpoints import read_running
 from serving.server import Endpoint
 
 SESSIONS: dict[str, FreeSession] = {}

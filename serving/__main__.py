@@ -11,7 +11,8 @@ import numpy as np
 
 from contract import MODEL_REPOSITORY, Manifest, StageError, Tensors, shown
 from serving.client import PredictionError, check, predict
-from serving.process.supervisor import read_running, up
+from serving.process.running_endpoints import read_running
+from serving.process.supervisor import up
 from serving.repository import read_artifacts, read_samples
 from serving.server import Endpoint, find_server, list_servers, servers_for
 

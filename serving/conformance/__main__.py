@@ -75,7 +75,7 @@ def _verdicts(options: argparse.Namespace) -> list[Verdict]:
         return [_of_url(options)]
     if options.start is not None:
         return examine_started(options.start)
-    from serving.process.supervisor import read_running
+    from serving.process.running_endpoints import read_running
 
     return examine(read_running(), options.repository)
 

@@ -10,31 +10,32 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
-import orjson
 from tqdm import tqdm
 
 from contract import (
-    ENDPOINTS,
     EXPORT_FIRST,
     MODEL_REPOSITORY,
     WORKSPACE,
     Manifest,
     StageError,
     shown,
-    to_json,
     write_whole,
 )
 from serving.process.launcher import Running, check_ports_free, start, wait_ready
+from serving.process.running_endpoints import announce, withdraw
 from serving.repository import read_artifacts, read_samples
 from serving.server import Endpoint, Server, Settings, find_server
 
 REQUESTS = WORKSPACE / "requests"
 LOGS = WORKSPACE / "logs"
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+WATCH_S = 0.2
 STEADY_S = 60.0
 """A server that ran this long begins its back-off anew."""
 
@@ -44,7 +45,7 @@ class StoppedError(Exception):
 
 
 @dataclass
-class Hosted:
+class SupervisedServer:
     """One server under watch: what it was started with, and how often it had to be started again."""
 
     server: Server
@@ -62,7 +63,7 @@ class Hosted:
         return self.server.endpoints(self.artifacts, self.ports, self.engine)
 
     def start(self, stopping: threading.Event) -> float:
-        """Start it and wait until it answers; returns the seconds that took. Raises Stopped once `stopping` is set."""
+        """Start it and wait until it answers: the seconds that took. Raises StoppedError once `stopping` is set."""
         folder = WORKSPACE / "run" / self.server.name
         launch = self.server.launch(self.engine, self.artifacts, self.ports, self.settings, folder)
         self.running = start(launch, log=LOGS / f"{self.server.name}.log")
@@ -75,8 +76,15 @@ class Hosted:
         self.ready_at_s = time.monotonic()
         return waited["ready_s"]
 
+    def next_wait_s(self) -> float:
+        """How long to wait before the next start: longer each time, unless it ran well in between."""
+        if time.monotonic() - self.ready_at_s > STEADY_S:
+            self.restarts = 0
+        self.restarts += 1
+        return BACKOFF_S[min(self.restarts, len(BACKOFF_S)) - 1]
 
-def choose(names: list[str], port_offset: int = 0) -> list[Hosted]:
+
+def choose(names: list[str], port_offset: int = 0) -> list[SupervisedServer]:
     """What to start: each named server with the engine and artifacts that there are, else StageError."""
     repository = read_artifacts()
     chosen = []
@@ -90,89 +98,88 @@ def choose(names: list[str], port_offset: int = 0) -> list[Hosted]:
             manifest.check_files(MODEL_REPOSITORY / key, "make export")
         ports = {port: number + port_offset for port, number in server.ports.items()}
         check_ports_free(name, ports)
-        chosen.append(Hosted(server, engine, artifacts, ports, server.grid[0]))
+        chosen.append(SupervisedServer(server, engine, artifacts, ports, server.grid[0]))
     return chosen
+
+
+class Supervisor:
+    """Starts servers, watches them, starts the dead ones again, and stops them all at the end."""
+
+    def __init__(self, servers: list[SupervisedServer]) -> None:
+        self._servers = servers
+        self._stopping = threading.Event()
+
+    def run(self) -> int:
+        """Go on until SIGINT or SIGTERM; returns the exit status."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        try:
+            self._start_all()
+            announce([endpoint for server in self._servers for endpoint in server.endpoints])
+            self._print_endpoints()
+            self._in_threads([partial(self._watch, server) for server in self._servers])
+        except StoppedError:
+            return 0
+        finally:
+            withdraw()
+            self._in_threads([server.running.stop for server in self._servers if server.running is not None])
+        return 0
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        print(f"\n{signal.Signals(number).name}: stopping", file=sys.stderr)
+        self._stopping.set()
+
+    def _start_all(self) -> None:
+        with tqdm(self._servers, desc="start", unit="server", file=sys.stderr) as bar:
+            for supervised in bar:
+                name = supervised.server.name
+                bar.set_postfix_str(name)
+                ready_s = supervised.start(self._stopping)
+                tqdm.write(f"{name} ({supervised.engine}): ready in {ready_s:.1f} s", file=sys.stderr)
+
+    def _watch(self, supervised: SupervisedServer) -> None:
+        """Look after one server, in a thread of its own: a slow restart keeps nobody else waiting."""
+        while not self._stopping.wait(WATCH_S):
+            self._restart_if_dead(supervised)
+
+    def _restart_if_dead(self, supervised: SupervisedServer) -> None:
+        if supervised.running is None or (status := supervised.running.exit_status) is None:
+            return
+        name, wait_s = supervised.server.name, supervised.next_wait_s()
+        print(f"{name} died (status {status}): starting it again in {wait_s:g} s", file=sys.stderr)
+        supervised.running.stop()  # what it left behind still holds its ports
+        if self._stopping.wait(wait_s):
+            return
+        try:
+            ready_s = supervised.start(self._stopping)
+        except StoppedError:
+            return
+        except StageError as error:
+            print(error, file=sys.stderr)
+        else:
+            print(f"{name} is back after {ready_s:.1f} s", file=sys.stderr)
+
+    def _print_endpoints(self) -> None:
+        pairs = [(e, server.artifacts[e.artifact]) for server in self._servers for e in server.endpoints]
+        width = max(len(endpoint.name) for endpoint, _ in pairs)
+        for endpoint, manifest in pairs:
+            print(f"{endpoint.name:{width}}  {endpoint.engine:8}  {shell_line(endpoint, manifest)}")
+        print("Ctrl-C stops them all", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+
+    @staticmethod
+    def _in_threads(tasks: list[Callable[[], None]]) -> None:
+        """Do all tasks at once, and wait for them."""
+        threads = [threading.Thread(target=task) for task in tasks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
 
 def up(names: list[str], port_offset: int = 0) -> int:
     """Run servers until SIGINT or SIGTERM; returns the exit status."""
-    hosted = choose(names, port_offset)
-    stopping = threading.Event()
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        print(f"\n{signal.Signals(number).name}: stopping", file=sys.stderr)
-        stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    try:
-        _start_all(hosted, stopping)
-        _announce(hosted)
-        watchers = [threading.Thread(target=_watch, args=(one, stopping)) for one in hosted]
-        for watcher in watchers:
-            watcher.start()
-        for watcher in watchers:
-            watcher.join()
-    except StoppedError:
-        return 0
-    finally:
-        _stop_all(hosted)
-    return 0
-
-
-def _start_all(hosted: list[Hosted], stopping: threading.Event) -> None:
-    with tqdm(hosted, desc="start", unit="server", file=sys.stderr) as bar:
-        for one in bar:
-            bar.set_postfix_str(one.server.name)
-            ready_s = one.start(stopping)
-            tqdm.write(f"{one.server.name} ({one.engine}): ready in {ready_s:.1f} s", file=sys.stderr)
-
-
-def _watch(one: Hosted, stopping: threading.Event) -> None:
-    """Look after one server, in a thread of its own: a slow restart keeps nobody else waiting."""
-    while not stopping.wait(0.2):
-        _restart_if_dead(one, stopping)
-
-
-def _restart_if_dead(one: Hosted, stopping: threading.Event) -> None:
-    if one.running is None or (status := one.running.exit_status) is None:
-        return
-    if time.monotonic() - one.ready_at_s > STEADY_S:
-        one.restarts = 0
-    wait_s = BACKOFF_S[min(one.restarts, len(BACKOFF_S) - 1)]
-    one.restarts += 1
-    print(f"{one.server.name} died (status {status}): starting it again in {wait_s:g} s", file=sys.stderr)
-    one.running.stop()  # what it left behind still holds its ports
-    if stopping.wait(wait_s):
-        return
-    try:
-        ready_s = one.start(stopping)
-    except StoppedError:
-        return
-    except StageError as error:
-        print(error, file=sys.stderr)
-    else:
-        print(f"{one.server.name} is back after {ready_s:.1f} s", file=sys.stderr)
-
-
-def _stop_all(hosted: list[Hosted]) -> None:
-    ENDPOINTS.unlink(missing_ok=True)
-    stops = [threading.Thread(target=one.running.stop) for one in hosted if one.running is not None]
-    for stop in stops:
-        stop.start()
-    for stop in stops:
-        stop.join()
-
-
-def _announce(hosted: list[Hosted]) -> None:
-    endpoints = [endpoint for one in hosted for endpoint in one.endpoints]
-    write_whole(ENDPOINTS, to_json([asdict(endpoint) for endpoint in endpoints]).encode())
-    manifests = {name: manifest for one in hosted for name, manifest in one.artifacts.items()}
-    width = max(len(endpoint.name) for endpoint in endpoints)
-    for endpoint in endpoints:
-        print(f"{endpoint.name:{width}}  {endpoint.engine:8}  {shell_line(endpoint, manifests[endpoint.artifact])}")
-    print("Ctrl-C stops them all", file=sys.stderr, flush=True)
-    sys.stdout.flush()
+    return Supervisor(choose(names, port_offset)).run()
 
 
 def shell_line(endpoint: Endpoint, manifest: Manifest) -> str:
@@ -185,10 +192,3 @@ def shell_line(endpoint: Endpoint, manifest: Manifest) -> str:
     headers = "".join(f" -H '{name}: {value}'" for name, value in call.headers.items())
     output = " -o answer.bin" if endpoint.protocol == "rest-binary" else ""
     return f"curl -sS{output}{headers} --data-binary @{shown(body)} http://{endpoint.address}{call.path}"
-
-
-def read_running(path: Path = ENDPOINTS) -> list[Endpoint]:
-    """The endpoints that `up` is running now."""
-    if not path.is_file():
-        raise StageError("nothing is running: start the servers with `make serve-all`")
-    return [Endpoint(**fields) for fields in orjson.loads(path.read_bytes())]
