@@ -98,7 +98,7 @@ def _rename(folder: Path, name: str, facts: dict[str, Any]) -> None:
     for path in (folder / "comparison.json", *folder.glob("*__*__*/*.json")):
         record = json.loads(path.read_bytes())
         record["name" if path.name == "comparison.json" else "comparison"] = name
-        if "environment" in record:
+        if record.get("environment"):
             record["environment"]["cluster"] = facts
         write_whole(path, to_json(record).encode())
 

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from contract import ENDPOINTS, RESULTS, StageError, to_json, write_whole
+from loadtest.analysis.result import Result
 from serving.repository import read_artifacts
 from serving.server import find_server, list_servers
 
@@ -51,16 +52,16 @@ def print_results(folder: Path) -> int:
     """Print a line per run; returns how many answers failed or were wrong, an endpoint without any counting as one."""
     faults = 0
     for path in sorted(folder.glob("*__*__*/*.json")):
-        result = json.loads(path.read_bytes())
-        run = f"{result['endpoint']['name']}  {result['scenario_name']}"
-        if "preflight_error" in result:
-            print(f"{run}  FAILED: {result['preflight_error']}")
+        result = Result.read(path)
+        run = f"{result.endpoint.name}  {result.scenario_name}"
+        if result.preflight_error:
+            print(f"{run}  FAILED: {result.preflight_error}")
             faults += 1
             continue
-        faults += result["failures"] + result["wrong_answers"]
-        counts = f"{result['requests']} requests, {result['failures']} failed, {result['wrong_answers']} wrong"
-        p50, p99 = (result["latency_ms"][key] or float("nan") for key in ("p50", "p99"))
-        print(f"{run}  {counts}  {result['throughput_rps']:.0f}/s  p50 {p50:.2f} ms  p99 {p99:.2f} ms")
+        faults += result.failures + result.wrong_answers
+        counts = f"{result.requests} requests, {result.failures} failed, {result.wrong_answers} wrong"
+        p50, p99 = (result.latency_ms.get(key) or float("nan") for key in ("p50", "p99"))
+        print(f"{run}  {counts}  {result.throughput_rps:.0f}/s  p50 {p50:.2f} ms  p99 {p99:.2f} ms")
     return faults
 
 
