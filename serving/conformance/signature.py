@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from contract import MODEL_REPOSITORY, Manifest, StageError, TensorSpec
+from export.samples import take
 from serving.conformance.exchange import Reply, ask, call
 from serving.conformance.subject import Subject
 from serving.protos import message
@@ -40,11 +41,20 @@ def _samples(manifest: Manifest, repository: Path) -> tuple[dict[str, np.ndarray
     if not (repository / "samples.npz").is_file():
         return _zeros(manifest.inputs), None
     samples = read_samples(repository)
-    if not names <= samples.inputs.keys() or len(samples) < 2:
+    if not names <= samples.inputs.keys() or len(samples) < _batch_rows(manifest):
         return _zeros(manifest.inputs), None
-    known = samples.expected.get(manifest.name)
-    expected = {name: array[:2] for name, array in known.items()} if known else None
-    return {name: samples.inputs[name][:2] for name in names}, expected
+    rows = list(range(_batch_rows(manifest)))
+    inputs = samples.take(rows)
+    ranks = {spec.name: len(spec.shape) for spec in manifest.outputs}
+    expected = take(samples.expected.get(manifest.name, {}), ranks, rows)
+    return {name: inputs[name] for name in names}, expected or None
+
+
+def _batch_rows(manifest: Manifest) -> int:
+    """How many samples make the batch of a request: two where the batch is free and rows are independent."""
+    batches = [spec.shape[0] if spec.shape else 1 for spec in manifest.inputs]
+    fixed = [size for size in batches if size != -1]
+    return max(fixed, default=2 if manifest.batching.may_join else 1)
 
 
 def _zeros(specs: Iterable[TensorSpec]) -> dict[str, np.ndarray]:

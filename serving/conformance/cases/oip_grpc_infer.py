@@ -177,6 +177,8 @@ def raw_size(subject: Subject) -> None:
 @CASES.should(AS_TRITON)
 def typed_size(subject: Subject) -> None:
     """Typed contents that don't fill their shape are INVALID_ARGUMENT and the message names the input."""
+    if not subject.first.shape:
+        raise NotApplicable("the input is a scalar, which has no size")
     request = grpc_request(subject, raw=False)
     request.inputs[0].shape[0] += 1
     _refused(subject, request, "INVALID_ARGUMENT", subject.first.name)
