@@ -67,8 +67,8 @@ class Signature:
 def _fits(shape: Sequence[int], expected: Sequence[int]) -> bool:
     if len(shape) != len(expected):
         return False
-    for have, want in zip(shape, expected, strict=True):  # noqa: SIM110 - a generator costs as much as the rest
-        if want not in (have, -1):
+    for have, want in zip(shape, expected):  # noqa: B905, SIM110 - one in four microseconds of a check, written otherwise
+        if have != want and want != -1:  # noqa: PLR1714
             return False
     return True
 

@@ -98,8 +98,9 @@ class GrpcApi:
     ) -> asyncio.Future[bytes]:
         """Queue a request that is right."""
         message, deadline_s = parsed.message, call.deadline_s
-        for output in message.outputs:
-            served.signature.check_output(output.name)
+        if len(message.outputs):
+            for output in message.outputs:
+                served.signature.check_output(output.name)
         if "timeout" in message.parameters:
             own_s = call.arrival_s + timeout_s(message.parameters["timeout"].int64_param)
             deadline_s = own_s if deadline_s is None else min(own_s, deadline_s)
@@ -192,7 +193,8 @@ class _Answer:
         response = _InferResponse(model_name=served.name, model_version=served.version, id=request.id)
         specs = served.signature.outputs
         raw: list[bytes] = []
-        for name in [output.name for output in request.outputs] or specs:
+        names = [output.name for output in request.outputs] if len(request.outputs) else specs
+        for name in names:
             array, datatype = outputs[name], specs[name].datatype
             response.outputs.add(name=name, datatype=datatype, shape=array.shape)
             raw.append(to_bytes(array, datatype))

@@ -125,13 +125,13 @@ def _read_packed(name: str, content: memoryview) -> Any:
 
 def read_inputs(parsed: ParsedRequest, signature: Signature) -> dict[str, np.ndarray]:
     """The inputs of a request, checked; raises RequestError."""
-    raw = parsed.raw
+    raw = parsed.raw[:]
     if raw and len(raw) != len(parsed.inputs):
         expected = f"{len(parsed.inputs)} are expected, one per input"
         raise RequestError(400, f"raw_input_contents has {len(raw)} elements: {expected}")
     inputs: dict[str, np.ndarray] = {}
     for index, tensor in enumerate(parsed.inputs):
-        name, shape = tensor.name, list(tensor.shape)
+        name, shape = tensor.name, [*tensor.shape]
         if name in inputs:
             raise RequestError(400, f"input {name!r} is given twice")
         spec = signature.check_input(name, tensor.datatype, shape)

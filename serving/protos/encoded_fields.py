@@ -67,17 +67,14 @@ def _varint(message: memoryview, start: int) -> tuple[int, int]:
 
 def varint(value: int) -> bytes:
     """A number as a varint."""
+    if value < 128:
+        return bytes((value,))
     encoded = bytearray()
     while value > 127:
         encoded.append(value & 127 | 128)
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
-
-
-def length_delimited(number: int, content: bytes | memoryview) -> tuple[bytes, bytes | memoryview]:
-    """A field of bytes: its tag and length, and its content."""
-    return varint(number << 3 | LENGTH_DELIMITED) + varint(len(content)), content
 
 
 def read_varints(packed: memoryview) -> np.ndarray:
@@ -105,7 +102,7 @@ def read_varints(packed: memoryview) -> np.ndarray:
 
 def message_with(head: Any, number: int, contents: list[bytes]) -> bytes:
     """Serialize `head` with a repeated field of bytes at its end, each copied once."""
-    pieces: list[bytes | memoryview] = [head.SerializeToString()]
+    pieces: list[bytes] = [head.SerializeToString()]
     for content in contents:
-        pieces += length_delimited(number, content)
+        pieces += (varint(number << 3 | LENGTH_DELIMITED), varint(len(content)), content)
     return b"".join(pieces)
