@@ -76,15 +76,15 @@ def read_data(spec: TensorSpec, shape: list[int], data: Any) -> np.ndarray:
     if isinstance(data, LongArray):
         array = np.concatenate([_elements(spec, parse_text(part)) for part in data.parts()])
         if not data.has_shape(shape):
-            found = "rows of other lengths" if len(array) == count else len(array)
-            raise RequestError(400, f"{needs}, flat or nested, got {found}")
+            got = "rows of other lengths" if len(array) == count else len(array)
+            raise RequestError(400, f"{needs}, flat or nested, got {got}")
         return array.reshape(shape)
     if type(data) is not simdjson.Array:
         raise RequestError(400, f"input {spec.name!r} must have `data`, a list, or binary data behind the JSON")
     is_flat = len(data) == count and (count == 0 or type(data[0]) is not simdjson.Array)
     if not is_flat and not _is_nested(data, shape):
-        found = len(data) if not len(data) or type(data[0]) is not simdjson.Array else "rows of other lengths"
-        raise RequestError(400, f"{needs}, flat or nested, got {found}")
+        got = len(data) if not len(data) or type(data[0]) is not simdjson.Array else "rows of other lengths"
+        raise RequestError(400, f"{needs}, flat or nested, got {got}")
     array = _elements(spec, data)
     if len(array) != count:
         raise RequestError(400, f"{needs}, got {len(array)}")

@@ -52,8 +52,7 @@ class OipServer(Server):
         absent = [name for name in (self._module, *MODULES) if not _is_installed(name)]
         if not absent:
             return None
-        extra = f"serving-comparison[{self.name}]"
-        return f"not installed: {', '.join(absent)}: run `pip install -c constraints.txt '{extra}'`"
+        return f"not installed: {', '.join(absent)}: run `make install`"
 
     def launch(
         self, engine: str, artifacts: Mapping[str, Manifest], ports: Mapping[str, int], settings: Settings, folder: Path

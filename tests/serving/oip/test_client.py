@@ -57,6 +57,6 @@ def test_json_and_binary_outputs_are_decoded_together() -> None:
             ]
         }
     ).encode()
-    found = oip_client.decode("rest", head + b"\x02\0\0\0hi", {oip_client.JSON_LENGTH.lower(): str(len(head))})
-    assert found["a"].dtype == np.int8
-    assert found["b"].tolist() == [b"hi"]
+    outputs = oip_client.decode("rest", head + b"\x02\0\0\0hi", {oip_client.JSON_LENGTH.lower(): str(len(head))})
+    assert outputs["a"].dtype == np.int8
+    assert outputs["b"].tolist() == [b"hi"]

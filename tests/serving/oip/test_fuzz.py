@@ -135,17 +135,17 @@ def grpc_messages(draw: st.DrawFn) -> bytes:
 
 def with_mutants(data: bytes, seed: int) -> list[bytes]:
     """The bytes, and copies with some of them flipped, cut out, repeated or replaced."""
-    random_one = random.Random(seed)
-    found = [data]
+    generator = random.Random(seed)
+    copies = [data]
     for _ in range(MUTANTS):
         mutant = bytearray(data)
-        for _ in range(random_one.randint(1, 3)):
-            start = random_one.randrange(len(mutant) + 1)
-            end = min(len(mutant), start + random_one.choice([0, 1, 1, 2, 8, 40]))
-            parts = [b"", random_one.randbytes(end - start), bytes(mutant[start:end]) * 2, b"9", b'"', b"\0"]
-            mutant[start:end] = random_one.choice(parts)
-        found.append(bytes(mutant))
-    return found
+        for _ in range(generator.randint(1, 3)):
+            start = generator.randrange(len(mutant) + 1)
+            end = min(len(mutant), start + generator.choice([0, 1, 1, 2, 8, 40]))
+            parts = [b"", generator.randbytes(end - start), bytes(mutant[start:end]) * 2, b"9", b'"', b"\0"]
+            mutant[start:end] = generator.choice(parts)
+        copies.append(bytes(mutant))
+    return copies
 
 
 def fuzz(share: float) -> Any:

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from contract import ROOT
 
 BODY = json.dumps({"inputs": [{"name": "x_FP32", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}).encode()
 INFER = "/v2/models/double/infer"
+WITHIN_S = 60.0
 
 
 def ask(
@@ -41,13 +41,10 @@ def ask(
         connection.close()
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
-    ends = time.monotonic() + timeout_s
-    while time.monotonic() < ends:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {timeout_s} s")
+@pytest.fixture
+def until(eventually: Callable[..., Any]) -> Callable[..., Any]:
+    """Wait for a condition, and return its value."""
+    return lambda condition: eventually(condition, WITHIN_S)
 
 
 def is_ready(port: int) -> bool:
@@ -82,28 +79,34 @@ class Load:
             if response.status != 200:
                 self.failed += 1
                 continue
-            found = np.array(json.loads(content)["outputs"][0]["data"]) / [1, 2, 3, 4]
-            good = found[0] in self.factors and bool((found == found[0]).all())
-            self.right += good
-            self.wrong += not good
-            self.seen.add(float(found[0]))
+            factors = np.array(json.loads(content)["outputs"][0]["data"]) / [1, 2, 3, 4]
+            is_right = factors[0] in self.factors and bool((factors == factors[0]).all())
+            self.right += is_right
+            self.wrong += not is_right
+            self.seen.add(float(factors[0]))
             if response.getheader("Connection") == "close":
                 return
 
 
-@contextmanager
-def load_on(port: int, factors: set[float], clients: int = 8) -> Iterator[Load]:
-    load = Load(port, factors)
-    threads = [threading.Thread(target=load.client) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
-        until(lambda: load.right > 20)
-        yield load
-    finally:
-        load.stopping = True
+@pytest.fixture
+def load_on(until: Callable[..., Any]) -> Callable[..., Any]:
+    """Clients that ask as long as the context lasts."""
+
+    @contextmanager
+    def run_load(port: int, factors: set[float], clients: int = 8) -> Iterator[Load]:
+        load = Load(port, factors)
+        threads = [threading.Thread(target=load.client) for _ in range(clients)]
         for thread in threads:
-            thread.join(15)
+            thread.start()
+        try:
+            until(lambda: load.right > 20)
+            yield load
+        finally:
+            load.stopping = True
+            for thread in threads:
+                thread.join(15)
+
+    return run_load
 
 
 def add_version(repository: Path, version: str, factor: float, content: bytes | None = None) -> None:
@@ -122,11 +125,13 @@ def add_version(repository: Path, version: str, factor: float, content: bytes | 
 
 
 def index(port: int) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = json.loads(ask(port, "/v2/repository/index", b"")[1])
-    return found
+    rows: list[dict[str, str]] = json.loads(ask(port, "/v2/repository/index", b"")[1])
+    return rows
 
 
-def test_new_version_is_swapped_in_under_load_without_a_lost_request(start_server: Any, own_repository: Path) -> None:
+def test_new_version_is_swapped_in_under_load_without_a_lost_request(
+    start_server: Any, own_repository: Path, until: Any, load_on: Any
+) -> None:
     server = start_server(own_repository, "--poll-s", "0.1")
     with load_on(server.rest, {2.0, 3.0}) as load:
         add_version(own_repository, "2", 3.0)
@@ -139,7 +144,9 @@ def test_new_version_is_swapped_in_under_load_without_a_lost_request(start_serve
     server.running.stop()
 
 
-def test_unloadable_version_is_reported_while_the_old_one_serves(start_server: Any, own_repository: Path) -> None:
+def test_unloadable_version_is_reported_while_the_old_one_serves(
+    start_server: Any, own_repository: Path, until: Any
+) -> None:
     server = start_server(own_repository, "--poll-s", "0.1")
     add_version(own_repository, "2", 0, content=b"half a file")
     row = until(lambda: next((row for row in index(server.rest) if row["version"] == "2" and row["reason"]), None))
@@ -159,16 +166,20 @@ def test_all_versions_are_served_when_asked_for(start_server: Any, own_repositor
     server.running.stop()
 
 
-def test_sigterm_under_load_loses_no_request_and_ends_with_zero(start_server: Any, repository: Path) -> None:
-    server = start_server(repository, "--grace-s", "1")
+def test_sigterm_under_load_loses_no_request_and_ends_with_zero(
+    start_server: Any, repository: Path, until: Any, load_on: Any
+) -> None:
+    server = start_server(repository, "--grace-s", "3")
     with load_on(server.rest, {2.0}) as load:
         os.kill(server.running.pid, signal.SIGTERM)
-        until(lambda: ask(server.rest, "/v2/health/ready", None)[0] == 503, 1.0)
+        until(lambda: ask(server.rest, "/v2/health/ready", None)[0] == 503)
         assert server.running.process.wait(10) == 0
     assert (load.failed, load.wrong) == (0, 0)
 
 
-def test_killed_worker_is_replaced_and_nothing_is_left_at_the_end(start_server: Any, repository: Path) -> None:
+def test_killed_worker_is_replaced_and_nothing_is_left_at_the_end(
+    start_server: Any, repository: Path, until: Any, load_on: Any
+) -> None:
     server = start_server(repository, "--workers", "2")
     supervisor = psutil.Process(server.running.pid)
     until(lambda: server.running.log.read_text().count("is ready on") == 2)
@@ -185,7 +196,7 @@ def test_killed_worker_is_replaced_and_nothing_is_left_at_the_end(start_server: 
     assert not any(child.is_running() for child in children)
 
 
-def test_unloading_by_name_reaches_every_worker(start_server: Any, own_repository: Path) -> None:
+def test_unloading_by_name_reaches_every_worker(start_server: Any, own_repository: Path, until: Any) -> None:
     server = start_server(own_repository, "--workers", "2", "--poll-s", "0.1")
     until(lambda: server.running.log.read_text().count("is ready on") == 2)
     for change, status in (("unload", 404), ("load", 200)):
@@ -217,10 +228,10 @@ def test_metrics_count_every_worker_and_every_run(start_server: Any, repository:
 
 def test_full_queue_is_a_503_with_retry_after(start_server: Any, repository: Path) -> None:
     server = start_server(repository, "--max-queue-size", "1")
-    one = f"POST {INFER} HTTP/1.1\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY
-    last = one.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    request = f"POST {INFER} HTTP/1.1\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY
+    last = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     with socket.create_connection(("127.0.0.1", server.rest), timeout=10) as client:
-        client.sendall(one * 39 + last)
+        client.sendall(request * 39 + last)
         answer = b"".join(iter(lambda: client.recv(65536), b""))
     good, refused = answer.count(b"HTTP/1.1 200 OK"), answer.count(b"HTTP/1.1 503 Service Unavailable")
     assert good >= 1
@@ -235,7 +246,7 @@ def test_deadline_is_a_504(oip: Any) -> None:
     assert (status, json.loads(content)["error"]) == (504, "the deadline passed while the request waited")
 
 
-def test_token_guards_everything_but_health(start_server: Any, repository: Path) -> None:
+def test_token_guards_everything_but_health(start_server: Any, repository: Path, until: Any) -> None:
     server = start_server(repository, "--token", "open sesame", wait=False)
     until(lambda: is_ready(server.rest))
     assert ask(server.rest)[0] == 401

@@ -24,9 +24,9 @@ def call(
     response = connection.getresponse()
     answer = response.read()
     connection.close()
-    found = {name.lower(): value for name, value in response.getheaders()}
-    is_json = found.get("content-type") == "application/json" and answer
-    return response.status, json.loads(answer) if is_json else answer, found
+    headers_by_name = {name.lower(): value for name, value in response.getheaders()}
+    is_json = headers_by_name.get("content-type") == "application/json" and answer
+    return response.status, json.loads(answer) if is_json else answer, headers_by_name
 
 
 def request(**changes: Any) -> dict[str, Any]:
@@ -167,8 +167,8 @@ BAD_BODIES: dict[str, tuple[Any, int, str]] = {
 @pytest.mark.parametrize("mistake", BAD_BODIES)
 def test_bad_body_is_refused_by_name(oip: Any, mistake: str) -> None:
     body, status, message = BAD_BODIES[mistake]
-    found, answer, _ = call(oip, "POST", INFER, body)
-    assert (found, list(answer)) == (status, ["error"])
+    answered, answer, _ = call(oip, "POST", INFER, body)
+    assert (answered, list(answer)) == (status, ["error"])
     assert message in answer["error"]
 
 
@@ -211,8 +211,8 @@ def test_bad_binary_data_is_refused(oip: Any, size: Any, tail: bytes, length: st
 def test_wrong_address_is_a_proper_status(
     oip: Any, method: str, path: str, headers: dict[str, str], status: int
 ) -> None:
-    found, answer, _ = call(oip, method, path, b"{}" if method == "POST" else b"", **headers)
-    assert found == status
+    answered, answer, _ = call(oip, method, path, b"{}" if method == "POST" else b"", **headers)
+    assert answered == status
     assert answer["error"]
 
 
@@ -224,17 +224,17 @@ def test_answer_that_json_cannot_hold_is_refused_not_faked(oip: Any) -> None:
 
 def test_integers_are_strict_and_in_range(oip: Any) -> None:
     def every(**changes: Any) -> dict[str, Any]:
-        one = {"BOOL": [True, False], "BYTES": ["a", "é"]}
-        data = {name: one.get(name, [1, 0]) for name in DATATYPES} | changes
+        special = {"BOOL": [True, False], "BYTES": ["a", "é"]}
+        data = {name: special.get(name, [1, 0]) for name in DATATYPES} | changes
         return {"inputs": [{"name": f"x_{n}", "shape": [1, 2], "datatype": n, "data": data[n]} for n in DATATYPES]}
 
     path = "/v2/models/every/infer"
     limits = {"UINT64": [2**64 - 1, 0], "INT64": [-(2**63), 2**63 - 1], "UINT8": [255, 0], "INT8": [-128, 127]}
     status, answer, _ = call(oip, "POST", path, every(**limits))
-    found = {output["name"]: output["data"] for output in answer["outputs"]}
+    outputs = {output["name"]: output["data"] for output in answer["outputs"]}
     assert status == 200
-    assert {name: found[f"y_{name}"] for name in limits} == limits
-    assert found["y_BYTES"] == ["a", "é"]
+    assert {name: outputs[f"y_{name}"] for name in limits} == limits
+    assert outputs["y_BYTES"] == ["a", "é"]
     for wrong in ({"UINT8": [256, 0]}, {"INT8": [-129, 0]}, {"INT32": [1.5, 0]}, {"UINT64": [-1, 0]}, {"BOOL": [1, 0]}):
         assert call(oip, "POST", path, every(**wrong))[0] == 400
 

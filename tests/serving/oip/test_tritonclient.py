@@ -36,9 +36,9 @@ def client(protocol: str, oip: Any) -> Any:
 
 
 def tensor(module: Any, name: str, array: np.ndarray, datatype: str, **options: Any) -> Any:
-    given = module.InferInput(name, array.shape, datatype)
-    given.set_data_from_numpy(array, **options)
-    return given
+    inputs = module.InferInput(name, array.shape, datatype)
+    inputs.set_data_from_numpy(array, **options)
+    return inputs
 
 
 def every_input(module: Any, **options: Any) -> list[Any]:
@@ -92,8 +92,8 @@ def test_id_comes_back_and_outputs_are_selected(client: Any, protocol: str) -> N
 def test_compressed_request_is_answered(oip: Any, algorithm: str) -> None:
     with triton_http.InferenceServerClient(f"127.0.0.1:{oip.rest}") as client:
         x = np.ones((64, 4), np.float32)
-        given = [tensor(triton_http, "x_FP32", x, "FP32")]
-        answer = client.infer("double", given, request_compression_algorithm=algorithm)
+        inputs = [tensor(triton_http, "x_FP32", x, "FP32")]
+        answer = client.infer("double", inputs, request_compression_algorithm=algorithm)
         np.testing.assert_array_equal(answer.as_numpy("y_FP32"), 2 * x)
 
 
@@ -102,7 +102,7 @@ def test_concurrent_requests_get_their_own_answers(client: Any, protocol: str) -
     inputs = [np.full((1 + i % 3, 4), i, np.float32) for i in range(60)]
     if protocol == "http":
         pending = [client.async_infer("double", [tensor(module, "x_FP32", x, "FP32")]) for x in inputs]
-        answers = [one.get_result() for one in pending]
+        answers = [request.get_result() for request in pending]
     else:
         answers = [client.infer("double", [tensor(module, "x_FP32", x, "FP32")]) for x in inputs]
     for x, answer in zip(inputs, answers, strict=True):
@@ -116,8 +116,8 @@ def test_asyncio_client_is_answered(oip: Any, protocol: str) -> None:
     async def ask() -> list[Any]:
         async with aio.InferenceServerClient(f"127.0.0.1:{oip.rest if protocol == 'http' else oip.grpc}") as client:
             assert await client.is_server_ready()
-            given = [[tensor(module, "x_FP32", np.full((1, 4), i, np.float32), "FP32")] for i in range(40)]
-            return list(await asyncio.gather(*(client.infer("double", inputs) for inputs in given)))
+            requests = [[tensor(module, "x_FP32", np.full((1, 4), i, np.float32), "FP32")] for i in range(40)]
+            return list(await asyncio.gather(*(client.infer("double", inputs) for inputs in requests)))
 
     for number, answer in enumerate(asyncio.run(ask())):
         np.testing.assert_array_equal(answer.as_numpy("y_FP32"), np.full((1, 4), 2 * number, np.float32))
@@ -169,12 +169,12 @@ def test_mistake_is_refused_with_what_was_expected(client: Any, protocol: str, m
 
 def test_unknown_output_is_refused_with_the_list(client: Any, protocol: str) -> None:
     module = MODULES[protocol]
-    given = [tensor(module, "x_FP32", np.ones((1, 4), np.float32), "FP32")]
+    inputs = [tensor(module, "x_FP32", np.ones((1, 4), np.float32), "FP32")]
     with pytest.raises(InferenceServerException, match=r"unknown output 'z': the model gives y_FP32 \(FP32"):
-        client.infer("double", given, outputs=[module.InferRequestedOutput("z")])
+        client.infer("double", inputs, outputs=[module.InferRequestedOutput("z")])
 
 
 def test_unknown_version_is_refused_with_the_list(client: Any, protocol: str) -> None:
-    given = [tensor(MODULES[protocol], "x_FP32", np.ones((1, 4), np.float32), "FP32")]
+    inputs = [tensor(MODULES[protocol], "x_FP32", np.ones((1, 4), np.float32), "FP32")]
     with pytest.raises(InferenceServerException, match="no version '9': versions 1 are ready"):
-        client.infer("double", given, "9")
+        client.infer("double", inputs, "9")
