@@ -64,7 +64,7 @@ class TensorFlowServing(Server):
             return None if shutil.which(PROGRAM) else f"no `{PROGRAM}` on PATH: install the package of that name"
         if engine == "docker":
             return docker_missing()
-        wanted = ("tensorflow", "tensorflow_serving", "grpc", "uvloop", "httptools", "simdjson")
+        wanted = ("tensorflow", "tensorflow_serving", "hpack", "uvloop", "httptools", "simdjson")
         absent = [name for name in wanted if importlib.util.find_spec(name) is None]
         return f"no module {', '.join(absent)}: run `make install`" if absent else None
 
@@ -82,8 +82,8 @@ class TensorFlowServing(Server):
             mounts = [part for path in (repository, folder) for part in ("-v", f"{path}:{path}:ro")]
             inside = ("docker", "run", "--rm", "--init", *published, *mounts, "--entrypoint", PROGRAM, IMAGE)
             return Launch((*inside, *flags))
-        own = ("--host=127.0.0.1", f"--workers={settings.workers}")
-        return Launch((sys.executable, "-m", "serving.servers.tfserving", *own, *flags), cwd=ROOT)
+        embedded = ("--host=127.0.0.1", f"--workers={settings.workers}")
+        return Launch((sys.executable, "-m", "serving.servers.tfserving", *embedded, *flags), cwd=ROOT)
 
     def launch_for_fault(
         self, fault: str, artifact: str, repository: Path, ports: Mapping[str, int], folder: Path

@@ -99,19 +99,19 @@ def parse_flags(argv: Sequence[str]) -> Flags:
     types = {flag.name: type(getattr(_DEFAULTS, flag.name)) for flag in fields(Flags)}
     arguments = list(argv)
     while arguments:
-        name, given, text = _split(arguments.pop(0))
+        name, has_value, text = _split(arguments.pop(0))
         if name in IGNORED or name in FIXED:
-            text = text if given else "true"
+            text = text if has_value else "true"
             if name in FIXED and text not in ("", FIXED[name]):
                 raise StageError(f"--{name}={text} is not supported by the embedded server: leave the flag out")
             continue
         if name not in types:
             raise StageError(f"unknown flag --{name}: run with --help for those there are")
-        if not given and types[name] is not bool:
+        if not has_value and types[name] is not bool:
             if not arguments:
                 raise StageError(f"--{name} needs a value: --{name}=…")
             text = arguments.pop(0)
-        values[name] = _value(name, types[name], text if given or types[name] is not bool else "true")
+        values[name] = _value(name, types[name], text if has_value or types[name] is not bool else "true")
     flags = Flags(**values)
     _check(flags)
     return flags
@@ -137,8 +137,8 @@ def _split(argument: str) -> tuple[str, bool, str]:
     """Name, whether a value is attached, and the value."""
     if not argument.startswith("-"):
         raise StageError(f"unexpected argument {argument!r}: flags are --name=value")
-    name, given, text = argument.lstrip("-").partition("=")
-    return name, bool(given), text
+    name, equals, text = argument.lstrip("-").partition("=")
+    return name, bool(equals), text
 
 
 def _value(name: str, wanted: type, text: str) -> Any:

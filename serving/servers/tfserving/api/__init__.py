@@ -1,1 +1,1 @@
-"""TensorFlow Serving's REST and gRPC APIs over a `Library` of versions."""
+"""TensorFlow Serving's REST and gRPC APIs: requests are read, checked, and queued by `inference`; answers written."""

@@ -64,11 +64,11 @@ def classify_outputs(signature: Signature) -> list[str]:
         raise invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
     if "inputs" not in signature.inputs:
         raise invalid(f"No classification inputs found in SignatureDef: {MARK}{signature.proto}")
-    found: list[str] = [alias for alias in ("classes", "scores") if alias in signature.outputs]
-    if not found:
+    outputs: list[str] = [alias for alias in ("classes", "scores") if alias in signature.outputs]
+    if not outputs:
         wanted = 'Expected classification signature outputs to contain at least one of "classes" or "scores".'
         raise invalid(f"{wanted} Signature was: {MARK}{signature.proto}")
-    return found
+    return outputs
 
 
 def regress_outputs(signature: Signature) -> list[str]:

@@ -126,7 +126,7 @@ class GrpcApi:
             return bytes(response.SerializeToString())
 
         def answer(outputs: Outputs) -> bytes | asyncio.Future[bytes]:
-            tell_timing(call, (outputs,))
+            add_timing(call, (outputs,))
             return run_long(write, outputs) if outputs.size_bytes >= LONG_BYTES else write(outputs)
 
         caller = _caller("Predict", call)
@@ -142,7 +142,7 @@ class GrpcApi:
             response = classification_pb2.ClassificationResponse()
             spec_of(response.model_spec, servable, signature.name)
             fill_classes(response.result, outputs, count)
-            tell_timing(call, (outputs,))
+            add_timing(call, (outputs,))
             return response
 
         caller = _caller("Classify", call)
@@ -158,7 +158,7 @@ class GrpcApi:
             response = regression_pb2.RegressionResponse()
             spec_of(response.model_spec, servable, signature.name)
             fill_values(response.result, outputs, count)
-            tell_timing(call, (outputs,))
+            add_timing(call, (outputs,))
             return response
 
         caller = _caller("Regress", call)
@@ -186,7 +186,7 @@ class GrpcApi:
             await self._inference.examples(servable, signature, rows, caller, wanted, answer)
         if plans:
             self._inference.count_examples(servable.name, len(rows))
-        tell_timing(call, runs)
+        add_timing(call, runs)
         return response
 
     async def get_model_metadata(self, request: Any, call: Call) -> Any:
@@ -244,7 +244,7 @@ async def _rows(message: Any) -> np.ndarray:
     return examples.serialized_examples(message)
 
 
-def tell_timing(call: Call, runs: Sequence[Outputs]) -> None:
+def add_timing(call: Call, runs: Sequence[Outputs]) -> None:
     """Where the time of each run went, as trailing metadata, to a client that asked for it."""
     if REQUEST_HEADER in call.metadata:
         call.trailing = tuple((RESPONSE_HEADER.lower(), server_timing(outputs)) for outputs in runs)
@@ -270,7 +270,7 @@ def _plan(request: Any, servable: Servable) -> list[tuple[Any, Signature, list[s
         if name in seen:
             raise invalid(f"Duplicate evaluation of signature: {name}")
         seen.add(name)
-        signature = servable.model.signatures.get(name)
+        signature = servable.session.signatures.get(name)
         if signature is None:
             raise invalid(f"Requested signature not found in model graph: {name}")
         if task.method_name == CLASSIFY:

@@ -77,7 +77,7 @@ def _signatures(servable: Servable) -> Any:
     from tensorflow_serving.apis import get_model_metadata_pb2
 
     message = get_model_metadata_pb2.SignatureDefMap()
-    for name, signature in servable.model.signatures.items():
+    for name, signature in servable.session.signatures.items():
         message.signature_def[name].CopyFrom(signature.proto)
         message.signature_def[name].ClearField("defaults")
     return message

@@ -234,7 +234,7 @@ class RestApi:
         def answer(outputs: Outputs) -> Response | asyncio.Future[Response]:
             return self._respond(partial(write, outputs), outputs, request)
 
-        if signature is not servable.model.signatures.get(signature.name):
+        if signature is not servable.session.signatures.get(signature.name):
             signature = servable.rest_signature(signature.name)  # swapped while the body was read
         return self._inference.predict(servable, signature, tensors, self._caller("predict", request), answer)
 

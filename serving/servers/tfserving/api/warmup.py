@@ -62,7 +62,7 @@ def _run(servable: Servable, log: Any) -> None:
         request = log.predict_log.request
         signature = servable.grpc_signature(request.model_spec.signature_name)
         inputs = {alias: from_proto(proto, alias) for alias, proto in request.inputs.items()}
-        servable.model.run(signature, complete_inputs(signature, inputs), list(request.output_filter))
+        servable.session.run(signature, complete_inputs(signature, inputs), list(request.output_filter))
     elif kind in ("classify_log", "regress_log"):
         request = getattr(log, kind).request
         _run_examples(servable, request.model_spec.signature_name, request.input, classify=kind == "classify_log")
@@ -78,4 +78,4 @@ def _run(servable: Servable, log: Any) -> None:
 def _run_examples(servable: Servable, name: str, message: Any, *, classify: bool) -> None:
     signature = servable.example_signature(name or DEFAULT)
     wanted = examples.classify_outputs(signature) if classify else examples.regress_outputs(signature)
-    servable.model.run(signature, {"inputs": examples.serialized_examples(message)}, wanted)
+    servable.session.run(signature, {"inputs": examples.serialized_examples(message)}, wanted)

@@ -171,8 +171,8 @@ def _fill(value: Any, port: Port, values: list[Any]) -> tuple[int, ...]:
                 stack.append(iter(item))
                 break
             if level != rank:
-                found = f"JSON Value: {dump(item)} found at incorrect level: {level + 1} in the JSON DOM."
-                raise invalid(f"{found} Expected at level: {rank}")
+                place = f"JSON Value: {dump(item)} found at incorrect level: {level + 1} in the JSON DOM."
+                raise invalid(f"{place} Expected at level: {rank}")
             values.append(_element(item, kind))
         else:
             stack.pop()

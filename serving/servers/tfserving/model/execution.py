@@ -17,7 +17,7 @@ from contract import Tensors
 from serving.hosting.batcher import Batcher, DeadlineExceeded, Outputs, QueueFull
 from serving.hosting.run_placement import RunPlacement
 from serving.servers.tfserving.metrics import Telemetry
-from serving.servers.tfserving.model.session import Model, check_types
+from serving.servers.tfserving.model.session import Session, check_types
 from serving.servers.tfserving.model.signatures import Signature
 from serving.servers.tfserving.status import Status, invalid
 
@@ -40,7 +40,7 @@ class BatchingParameters:
     max_execution_batch_size: int = 0
 
 
-class Selected(dict[str, np.ndarray]):
+class FilteredInputs(dict[str, np.ndarray]):
     """The inputs of a request that wants some of the outputs only."""
 
     outputs: Sequence[str] = ()
@@ -51,16 +51,16 @@ class Execution:
 
     def __init__(
         self,
-        model: Model,
+        session: Session,
         signature: Signature,
         batching: BatchingParameters | None,
         telemetry: Telemetry | None = None,
         *,
         joins: bool = False,
     ) -> None:
-        """Run `signature` of `model`; requests may share runs where `joins`."""
+        """Run `signature` in `session`; requests may share runs where `joins`."""
         self.signature = signature
-        self._model = model
+        self._session = session
         self._batching = batching
         self._rows = 0
         self._telemetry = telemetry
@@ -115,7 +115,7 @@ class Execution:
         rows = self._admit(inputs)
         batcher = self._shared if rows and not outputs and self._shared is not None else self._alone
         if outputs:
-            inputs = Selected(inputs)
+            inputs = FilteredInputs(inputs)
             inputs.outputs = outputs
         try:
             future = batcher.submit(inputs, deadline_s, then)
@@ -165,10 +165,10 @@ class Execution:
     # runs
 
     def _run_alone(self, inputs: Tensors) -> dict[str, np.ndarray]:
-        return self._model.run(self.signature, inputs, inputs.outputs if isinstance(inputs, Selected) else ())
+        return self._session.run(self.signature, inputs, inputs.outputs if isinstance(inputs, FilteredInputs) else ())
 
     def _run_all(self, inputs: Tensors) -> dict[str, np.ndarray]:
-        return self._model.run(self.signature, inputs)
+        return self._session.run(self.signature, inputs)
 
     def _executed(self, rows: int) -> int:
         """The rows that a run is filled up to."""

@@ -9,7 +9,7 @@ from typing import Any
 from serving.servers.tfserving.metrics import Telemetry
 from serving.servers.tfserving.model.batching_proof import proven_signatures
 from serving.servers.tfserving.model.execution import BatchingParameters, Execution
-from serving.servers.tfserving.model.session import Model, SessionSettings, load
+from serving.servers.tfserving.model.session import Session, SessionSettings, load
 from serving.servers.tfserving.model.signatures import DEFAULT, Signature
 from serving.servers.tfserving.status import Status, invalid
 
@@ -21,18 +21,18 @@ class Servable:
         self,
         name: str,
         version: int,
-        model: Model,
+        session: Session,
         batching: BatchingParameters | None,
         telemetry: Telemetry | None,
         joined: Collection[str],
     ) -> None:
-        """A loaded `model`; requests for the signatures in `joined` may share runs."""
+        """A loaded `session`; requests for the signatures in `joined` may share runs."""
         self.name = name
         self.version = version
-        self.model = model
+        self.session = session
         self.executions = {
-            key: Execution(model, signature, batching, telemetry, joins=key in joined)
-            for key, signature in model.signatures.items()
+            key: Execution(session, signature, batching, telemetry, joins=key in joined)
+            for key, signature in session.signatures.items()
         }
         self.metadata_json: bytes | None = None
         """The answer to a REST metadata request, once it was asked for."""
@@ -44,21 +44,21 @@ class Servable:
 
     def rest_signature(self, name: str) -> Signature:
         """A signature for a REST predict request; raises Status."""
-        signature = self.model.signatures.get(name)
+        signature = self.session.signatures.get(name)
         if signature is None:
             raise invalid(f'Serving signature name: "{name}" not found in signature def')
         return signature
 
     def grpc_signature(self, name: str) -> Signature:
         """A signature for a gRPC predict request, whose refusal has a code of its own; raises Status."""
-        signature = self.model.signatures.get(name or DEFAULT)
+        signature = self.session.signatures.get(name or DEFAULT)
         if signature is None:
             raise Status("FAILED_PRECONDITION", f'Serving signature key "{name or DEFAULT}" not found.')
         return signature
 
     def example_signature(self, name: str) -> Signature:
         """A signature for classify or regress; raises Status."""
-        signature = self.model.signatures.get(name or DEFAULT)
+        signature = self.session.signatures.get(name or DEFAULT)
         if signature is None:
             raise invalid(f"No signature was found with the name: {name or DEFAULT}")
         return signature
@@ -67,7 +67,7 @@ class Servable:
         """Free its memory; nothing may run any more."""
         for execution in self.executions.values():
             execution.close()
-        self.model.close()
+        self.session.close()
 
 
 def load_servable(
@@ -84,11 +84,11 @@ def load_servable(
 
     A warm-up request that fails is a line in the log: the model may well answer others.
     """
-    model = load(folder, settings)
+    session = load(folder, settings)
     joined = proven_signatures(folder, log)
     if joined is None:  # nobody has tried: what the user asks for, as in the genuine server
-        joined = frozenset(model.signatures if batching is not None else ())
-    servable = Servable(name, version, model, batching, telemetry, joined)
+        joined = frozenset(session.signatures if batching is not None else ())
+    servable = Servable(name, version, session, batching, telemetry, joined)
     if warm_up is not None:
         try:
             warm_up(servable, folder)

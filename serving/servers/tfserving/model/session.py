@@ -32,7 +32,7 @@ class SessionSettings:
     tags: tuple[str, ...] = ("serve",)
 
 
-class Model:
+class Session:
     """A version of a model in memory."""
 
     def __init__(self, session: Any, meta_graph: Any) -> None:
@@ -93,11 +93,12 @@ def check_types(signature: Signature, names: Sequence[str], feeds: Tensors) -> N
     for index, name in enumerate(names):
         wanted, dtype = kinds[name], feeds[name].dtype
         if wanted is None or wanted.dtype != dtype:
-            given = KIND_OF[dtype].name if dtype in KIND_OF else str(dtype)
-            raise invalid(f"Expects arg[{index}] to be {wanted.name if wanted else 'invalid'} but {given} is provided")
+            provided = KIND_OF[dtype].name if dtype in KIND_OF else str(dtype)
+            expected = wanted.name if wanted else "invalid"
+            raise invalid(f"Expects arg[{index}] to be {expected} but {provided} is provided")
 
 
-def load(folder: Path, settings: SessionSettings) -> Model:
+def load(folder: Path, settings: SessionSettings) -> Session:
     """Load a version's folder; raises Status with what is wrong with it."""
     tf = quiet_tensorflow()
     config = tf.compat.v1.ConfigProto(
@@ -115,7 +116,7 @@ def load(folder: Path, settings: SessionSettings) -> Model:
         guard_convolutions(loader.get_meta_graph_def_from_tags(settings.tags))
         with graph.as_default():
             meta_graph = loader.load(session, list(settings.tags))
-        return Model(session, meta_graph)
+        return Session(session, meta_graph)
     except Exception as error:  # whatever is wrong with the files is reported as the version's state
         session.close()
         if getattr(error, "error_code", None) in NAMES:
