@@ -7,6 +7,7 @@ They go to artifacts/<model>/report. Run it as `make report`, or `python -m load
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from loadtest.analysis.schema import Report
 from loadtest.analysis.summary import summarise
 from loadtest.report.markdown import render_markdown
 from loadtest.report.page import render_html
-from loadtest.report.terminal import render_text
+from loadtest.report.terminal import WIDTH, render_text
 
 
 def write_report(report: Report, folder: Path = REPORT) -> list[Path]:
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{render_text(report)}\n\nreport: {shown(paths[-1])}")
+    columns = min(WIDTH, max(80, shutil.get_terminal_size((WIDTH, 24)).columns))
+    print(f"{render_text(report, columns)}\n\nreport: {shown(paths[-1])}")
     return 0
 
 

@@ -1,6 +1,6 @@
 """An invented comparison of 14 endpoints, built through the schema: what every test of the report reads.
 
-`python tests/loadtest/example_report.py FOLDER` renders it, to look at the page without measuring.
+`PYTHONPATH=. python tests/loadtest/example_report.py FOLDER` renders it, to look at the page without measuring.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from loadtest.analysis.schema import Design, Report
 from loadtest.report import text as words
@@ -142,7 +141,7 @@ def _cpus(cpus: tuple[int, ...] | None) -> str:
     return "not kept apart" if cpus is None else ", ".join(map(str, cpus))
 
 
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _flat(prefix: str, values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """What a cluster says of itself, key by key."""
     for key, value in values.items():
         name = f"{prefix} {key.replace('_', ' ')}"

@@ -53,6 +53,13 @@ def test_terminal_begins_with_the_answer_and_fits(report, screen):
     assert max(map(len, screen.splitlines())) <= WIDTH
 
 
+def test_a_narrow_terminal_has_a_shorter_axis_and_fewer_columns(report):
+    narrow = render_text(report, 80)
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert len([line for line in narrow.splitlines() if "●" in line]) == 13
+    assert "Just as good" not in narrow
+
+
 def test_terminal_shows_every_endpoint_once_with_its_interval(report, screen):
     lines = [line for line in screen.splitlines() if "●" in line]
     assert len(lines) == 13
