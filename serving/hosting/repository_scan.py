@@ -48,7 +48,7 @@ def scan(repository: Path, formats: Collection[str], artifacts: Collection[str] 
             continue
         try:
             artifact = _read(folder, formats)
-        except StageError as error:
+        except (StageError, RecursionError) as error:  # the latter of a manifest that nests without end
             look.problems[folder.name] = str(error)
         except OSError as error:
             look.problems[folder.name] = f"can't read {error.filename or folder}: {error.strerror}"

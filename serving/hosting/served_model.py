@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,14 +99,21 @@ def load_served(name: str, number: int, folder: Path, settings: HostSettings, me
     return ServedModel(name, str(number), manifest.format, signature, batcher, counts)
 
 
-def warm_up(name: str, loaded: LoadedModel, repository: Path, rows: int, placement: RunPlacement) -> None:
+def warm_up(
+    name: str,
+    loaded: LoadedModel,
+    repository: Path,
+    rows: int,
+    placement: RunPlacement,
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
     """Run real samples, one and then `rows` at once, within WARM_UP_S, and let `placement` learn their times.
 
     Without samples nothing is run, and a model that keeps state never is. A failure is a line in the log.
     """
     names = {spec.name for spec in loaded.inputs}
     row_s = 0.0
-    ends_s = time.perf_counter() + WARM_UP_S
+    ends_s = clock() + WARM_UP_S
     try:
         samples = read_samples(repository)
         if loaded.stateful or not names <= samples.inputs.keys():
@@ -114,11 +121,11 @@ def warm_up(name: str, loaded: LoadedModel, repository: Path, rows: int, placeme
         for repeat, count in enumerate((1, 1, *[rows] * WARM_UP_RUNS)):
             taken = samples.take([row % len(samples) for row in range(count)])
             batch = {key: array for key, array in taken.items() if key in names}
-            began_s = time.perf_counter()
+            began_s = clock()
             if began_s + row_s * count > ends_s:
                 return
             loaded.run(batch)
-            run_s = time.perf_counter() - began_s
+            run_s = clock() - began_s
             row_s = row_s or run_s
             if repeat not in (0, 2):  # the first run of a shape also allocates
                 placement.ran(sum(array.nbytes for array in batch.values()), run_s)

@@ -170,10 +170,15 @@ async def _load(models: ModelRepository, options: argparse.Namespace) -> None:
 
 
 async def _poll(models: ModelRepository, options: argparse.Namespace, stop: asyncio.Event) -> None:
-    """Look at the repository again and again; what a look can't read is said by `poll`, which ends nothing."""
-    parent = os.getppid()
+    """Look at the repository again and again. `poll` says what it can't read; what it doesn't foresee ends nothing."""
+    parent, problem = os.getppid(), ""
     while options.poll_s > 0:
         await asyncio.sleep(options.poll_s)
         if options.workers > 1 and os.getppid() != parent:
             stop.set()  # the supervisor was killed: nobody would end this worker
-        await models.poll()
+        try:
+            await models.poll()
+        except Exception as error:  # what is served goes on being served, whatever is wrong with a look
+            if (text := f"can't look at the repository: {type(error).__name__}: {error}") != problem:
+                print(text, file=sys.stderr, flush=True)
+            problem = text
