@@ -188,9 +188,9 @@ class Manifest:
             path = folder / name
             if not path.is_file():
                 raise StageError(f"{shown(path)} is missing though the manifest lists it: run `{remedy}`")
-            if (found := sha256_of(path)) != expected:
+            if (sha256 := sha256_of(path)) != expected:
                 raise StageError(
-                    f"{shown(path)} has sha256 {found[:12]}…, its manifest says {expected[:12]}…: run `{remedy}`"
+                    f"{shown(path)} has sha256 {sha256[:12]}…, its manifest says {expected[:12]}…: run `{remedy}`"
                 )
 
 

@@ -44,8 +44,8 @@ def origin(artifact: str, models: Path) -> dict[str, str]:
 
 def versions(format_: Format, framework: str) -> dict[str, str]:
     """The versions of the packages that decide what is written."""
-    found = {name: importlib.metadata.version(name) for name in format_.packages.get(framework, ())}
-    return found | {"python": platform.python_version()}
+    packages = {name: importlib.metadata.version(name) for name in format_.packages.get(framework, ())}
+    return packages | {"python": platform.python_version()}
 
 
 def is_fresh(artifact: str, models: Path, repository: Path) -> bool:

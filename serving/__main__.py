@@ -153,10 +153,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a StageError is printed and gives 2, a wrong or missing answer 1."""
     words = list(sys.argv[1:] if argv is None else argv)
-    own = words[1:] if words[:1] == ["conformance"] else None  # it has flags of its own, which argparse would refuse
-    arguments = parse(words if own is None else words[:1])
+    flags = words[1:] if words[:1] == ["conformance"] else None  # it has flags of its own, which argparse would refuse
+    arguments = parse(words if flags is None else words[:1])
     try:
-        status: int = arguments.run(arguments) if own is None else conformance_command(own)
+        status: int = arguments.run(arguments) if flags is None else conformance_command(flags)
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

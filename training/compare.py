@@ -10,12 +10,7 @@ prints the table; one that came to its end is copied to `docs/benchmarks/trainin
 
     python -m training.compare [--rounds 5 --seed 1 --frameworks tensorflow pytorch]
 
-The JSON is the `training_modes` of the report: `modes[]` (framework, mode, steps_to_target, seconds_to_target,
-seconds_per_epoch, images_per_s, first_step_s, peak_rss_bytes, test_accuracy: medians; `counted_by`: the mode that the
-steps were counted in; `loss_difference`: the largest relative one to it in a round; `speedup`: the reference's
-seconds_to_target divided by this one's, median over the rounds; `runs[]`: the figures of each round; `missing`: why
-there are none), `inference[]` (framework, mode, batch_size, latency_p50_ms, samples_per_s, first_s, runs[]),
-`distributed[]` (what `make train-distributed` left), `environment`. Verdicts are made from `runs` by loadtest.
+The figures in the file are described in training.mode_figures.
 """
 
 from __future__ import annotations
@@ -27,7 +22,6 @@ import os
 import platform
 import random
 import shlex
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,20 +33,12 @@ from typing import Any
 import psutil
 from tqdm import tqdm
 
-from contract import FRAMEWORKS, ROOT, Manifest, StageError, shown, to_json, write_whole
-from training.distributed import FOLDER as DISTRIBUTED
-from training.hyperparameters import MODELS, WORKSPACE
+from contract import FRAMEWORKS, ROOT, StageError, shown, to_json, write_whole
+from training.hyperparameters import WORKSPACE
 from training.interleaved import run_interleaved
 from training.measure import REFERENCE
+from training.mode_figures import INFERENCE_MODES, MODES, summed_up
 
-# Spelled out here because asking the twins would import both frameworks; a test holds the lists together.
-MODES = {"tensorflow": ("xla", "graph", "eager", "fit"), "pytorch": ("eager", "compile")}
-INFERENCE_MODES = {"tensorflow": ("eager", "graph", "xla"), "pytorch": ("eager", "export", "compile")}
-STRATEGIES = {"tensorflow": "MultiWorkerMirroredStrategy", "pytorch": "DistributedDataParallel"}
-COUNTED = ("steps_to_target", "test_accuracy")
-TIMED = ("seconds_to_target", "seconds_per_epoch", "images_per_s", "first_step_s")
-SAME_UPDATES = 0.01
-"""How far, relatively, the losses of two modes that do the same updates may lie apart in a round."""
 RESULT = WORKSPACE / "results" / "training.json"
 PUBLISHED = ROOT / "docs" / "benchmarks" / "training.json"
 
@@ -143,90 +129,6 @@ def measure(kind: str, framework: str, mode: str, options: argparse.Namespace) -
         raise StageError(f"{framework} {mode} failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
-
-
-def summed_up(
-    counts: list[dict[str, Any]],
-    runs: list[dict[str, Any]],
-    inference: list[dict[str, Any]],
-    options: argparse.Namespace,
-) -> dict[str, Any]:
-    """Medians over the rounds, and the ratio to the reference."""
-    modes: list[dict[str, Any]] = []
-    for framework in options.frameworks:
-        count: dict[str, Any] = next((c for c in counts if c["framework"] == framework), {})
-        rows_of = {mode: [row for row in runs if (row["framework"], row["mode"]) == (framework, mode)]
-                   for mode in (REFERENCE, *MODES[framework])}  # fmt: skip
-        counted = losses(rows_of.get(count.get("mode", ""), []))
-        reference: dict[int, float] = {}
-        for mode, rows in rows_of.items():
-            row = summed_up_mode(rows, count, counted) | {"framework": framework, "mode": mode}
-            seconds = {run["round"]: run["seconds_to_target"] for run in row["runs"] if run["seconds_to_target"]}
-            reference = reference or seconds
-            ratios = [reference[number] / seconds[number] for number in seconds if number in reference]
-            modes.append(row | {"speedups": ratios, "speedup": statistics.median(ratios) if ratios else None})
-    facts = {"target_accuracy": options.target_accuracy, "rounds": options.rounds, "steps": options.steps}
-    lists = {"modes": modes, "inference": medians_of(inference), "distributed": distributed()}
-    return lists | {"counts": {f"{c['framework']} {c['mode']}": c for c in counts}} | facts
-
-
-def summed_up_mode(rows: list[dict[str, Any]], count: dict[str, Any], counted: dict[int, float]) -> dict[str, Any]:
-    """A mode's medians over its pieces; the count is its own where its losses are those of the counted mode."""
-    runs = [row for row in rows if "round" in row]
-    timed = losses(runs)
-    apart = max((abs(timed[number] / counted[number] - 1) for number in timed if number in counted), default=None)
-    holds = apart is not None and apart <= SAME_UPDATES
-    row = {name: count.get(name) if holds else None for name in COUNTED}
-    steps = row["steps_to_target"]
-    runs = [run | {"seconds_to_target": steps * run["seconds_per_step"] if steps else None} for run in runs]
-    row |= {name: median(runs, name) for name in TIMED} | {"peak_rss_bytes": median(rows, "peak_rss_bytes")}
-    missing = next((row["missing"] for row in rows if "missing" in row), count.get("missing"))
-    row |= {"counted_by": count.get("mode") if holds else None, "loss_difference": apart, "missing": missing}
-    return row | {"rounds": len(runs), "runs": runs}
-
-
-def losses(rows: list[dict[str, Any]]) -> dict[int, float]:
-    """The mean loss of each round."""
-    return {row["round"]: row["loss"] for row in rows if "round" in row}
-
-
-def distributed() -> list[dict[str, Any]]:
-    """What `make train-distributed` left, beside the single process's accuracy."""
-    rows = []
-    for framework in FRAMEWORKS:
-        if not (DISTRIBUTED / framework / "manifest.json").is_file():
-            continue
-        together = Manifest.read(DISTRIBUTED / framework, "make train-distributed")
-        epochs = together.training["epochs_log"]
-        row = {"framework": framework, "mode": STRATEGIES[framework], "workers": together.training["workers"]}
-        row |= {"test_accuracy": together.test_accuracy, "single_process_accuracy": None}
-        row["seconds_per_epoch"] = statistics.median(epoch["seconds"] for epoch in epochs)
-        if (MODELS / framework / "manifest.json").is_file():
-            row["single_process_accuracy"] = Manifest.read(MODELS / framework, f"make train-{framework}").test_accuracy
-        rows.append(row)
-    return rows
-
-
-def median(rows: list[dict[str, Any]], name: str) -> float | None:
-    """The median of a figure over the rows that have it."""
-    values = [row[name] for row in rows if row.get(name) is not None]
-    return statistics.median(values) if values else None
-
-
-def medians_of(inference: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per framework, mode and batch size."""
-    order = [(framework, mode) for framework, modes in INFERENCE_MODES.items() for mode in modes]
-    measured = {(row["framework"], row["mode"], row["batch_size"]) for row in inference}
-    keys = sorted(measured, key=lambda key: (order.index(key[:2]), key[2]))
-    rows = []
-    for key in keys:
-        repeats = [row for row in inference if (row["framework"], row["mode"], row["batch_size"]) == key]
-        names = ("latency_p50_ms", "samples_per_s", "first_s")
-        row = dict(zip(("framework", "mode", "batch_size"), key, strict=True))
-        rows.append(
-            row | {name: median(repeats, name) for name in names} | {"runs": [r["latency_p50_ms"] for r in repeats]}
-        )
-    return rows
 
 
 def environment(options: argparse.Namespace) -> dict[str, Any]:

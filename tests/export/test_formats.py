@@ -28,8 +28,8 @@ worst = {}
 for size in (1, 2, 7, 64, 3):
     body = images[:size].tobytes()  # as from a socket: the array below is read-only
     batch = np.frombuffer(body, np.float32).reshape(images[:size].shape)
-    given = model.run({"image": batch})
-    worst[size] = float(np.abs(given["probabilities"] - wanted[:size]).max())
+    answers = model.run({"image": batch})
+    worst[size] = float(np.abs(answers["probabilities"] - wanted[:size]).max())
 first = model.run({"image": images[:1]})["probabilities"]
 kept = first.copy()
 model.run({"image": images[1:2]})
@@ -106,18 +106,18 @@ def test_onnx_runs_every_datatype_of_the_protocol(datatype, tmp_path):
     identity_model(tmp_path / "model.onnx", ELEMENTS[datatype])
     model = find_format("onnx").load(tmp_path)
     assert [(s.name, s.datatype, s.shape) for s in model.inputs] == [("x", datatype, (-1, 2))]
-    given = np.array([[0, 1], [1, 0], [1, 1]]).astype(model.inputs[0].dtype)
-    answer = model.run({"x": given})["y"]
-    assert answer.dtype == given.dtype
-    assert np.array_equal(answer, given)
+    tensor = np.array([[0, 1], [1, 0], [1, 1]]).astype(model.inputs[0].dtype)
+    answer = model.run({"x": tensor})["y"]
+    assert answer.dtype == tensor.dtype
+    assert np.array_equal(answer, tensor)
 
 
 def test_onnx_runs_strings_as_bytes(tmp_path):
     identity_model(tmp_path / "model.onnx", 8)
     model = find_format("onnx").load(tmp_path)
     assert model.inputs[0].datatype == "BYTES"
-    given = np.array([[b"plain", "häßlich".encode()]], np.object_)
-    assert model.run({"x": given})["y"].tolist() == given.tolist()
+    tensor = np.array([[b"plain", "häßlich".encode()]], np.object_)
+    assert model.run({"x": tensor})["y"].tolist() == tensor.tolist()
 
 
 def test_onnx_refuses_a_datatype_that_the_protocol_cannot_carry(tmp_path):

@@ -24,8 +24,8 @@ def brought(tmp_path) -> Path:
     save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(tmp_path / "sum.onnx")
     )
-    given = np.arange(30).reshape(10, 3)
-    np.savez(tmp_path / "samples.npz", **{"inputs/a": given, "inputs/b": given * 2, "expected/y": given * 3})
+    rows = np.arange(30).reshape(10, 3)
+    np.savez(tmp_path / "samples.npz", **{"inputs/a": rows, "inputs/b": rows * 2, "expected/y": rows * 3})
     return tmp_path
 
 

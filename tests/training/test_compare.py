@@ -9,8 +9,9 @@ import asyncio
 import pytest
 
 from contract import FRAMEWORKS, ROOT
-from training.compare import INFERENCE_MODES, MODES, SAME_UPDATES, planned, summed_up, table
+from training.compare import planned, table
 from training.interleaved import run_interleaved
+from training.mode_figures import INFERENCE_MODES, MODES, SAME_UPDATES, summed_up
 
 GIVEN = argparse.Namespace(frameworks=["pytorch"], rounds=2, seed=1, target_accuracy=0.98, steps=100)
 COUNTS = [{"framework": "pytorch", "mode": "eager", "steps_to_target": 1500, "test_accuracy": 0.982}]

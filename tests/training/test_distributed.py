@@ -60,12 +60,12 @@ def test_one_step_on_two_workers_gives_the_weights_of_one_process(way, alone, tm
 
 def worker_of(supervisor: int, rank: int) -> psutil.Process:
     """The process of a worker: the workers are started in the order of their ranks."""
-    found = []
+    workers = []
     for process in psutil.Process(supervisor).children(recursive=True):
         line = " ".join(process.cmdline())
         if "training.train_" in line and "torch.distributed.run" not in line:
-            found.append(process)
-    return sorted(found, key=lambda process: process.create_time())[rank]
+            workers.append(process)
+    return sorted(workers, key=lambda process: process.create_time())[rank]
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -39,9 +39,9 @@ def test_fetch_refuses_a_harmed_file_by_name_and_fetches_it_again(tmp_path, file
     good = put(tmp_path / "good", files)
     assert fetch(cache, digests, {"cache": from_folder(cache), "mirror": from_folder(good)}) == files
     assert (cache / IMAGES).read_bytes() == files[IMAGES]
-    said = capsys.readouterr().err
-    assert f"refused {IMAGES} from cache" in said
-    assert LABELS not in said
+    stderr = capsys.readouterr().err
+    assert f"refused {IMAGES} from cache" in stderr
+    assert LABELS not in stderr
 
 
 def test_fetch_without_any_source_says_how_to_provide_the_files(tmp_path, digests):

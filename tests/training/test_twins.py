@@ -94,8 +94,9 @@ def whole(tmp_path_factory, run_python):
     """Per framework the folder of a tiny run of two epochs."""
     folders = {framework: tmp_path_factory.mktemp(framework) for framework in FRAMEWORKS}
     for framework, folder in folders.items():
-        said = run_python("-m", f"training.train_{framework}", *TINY, "--output", folder)
-        assert said.index("epoch 1  loss") < said.index("epoch 2  loss") < said.index(f"{framework}: test accuracy")
+        printed = run_python("-m", f"training.train_{framework}", *TINY, "--output", folder)
+        epochs = printed.index("epoch 1  loss"), printed.index("epoch 2  loss")
+        assert epochs[0] < epochs[1] < printed.index(f"{framework}: test accuracy")
     return folders
 
 
@@ -111,8 +112,8 @@ def test_two_runs_with_one_seed_give_identical_weights(framework, whole, tmp_pat
 def test_a_resumed_run_ends_as_an_uninterrupted_one(framework, whole, tmp_path, run_python):
     run_python("-c", STOP_AFTER_ONE.format(framework=framework), *TINY, "--epochs", "1", "--output", tmp_path)
     assert not (tmp_path / "manifest.json").exists()
-    said = run_python("-m", f"training.train_{framework}", *TINY, "--resume", "--output", tmp_path)
-    assert "epoch 1" not in said
+    printed = run_python("-m", f"training.train_{framework}", *TINY, "--resume", "--output", tmp_path)
+    assert "epoch 1" not in printed
     assert Manifest.read(tmp_path, "").sha256 == Manifest.read(whole[framework], "").sha256
 
 
@@ -127,6 +128,6 @@ sys.exit(twin.main(sys.argv[1:]))
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_resume_without_a_checkpoint_says_so(framework, tmp_path, run_python):
-    said = run_python("-m", f"training.train_{framework}", "--resume", "--output", tmp_path, code=2)
-    assert "to resume from: run without --resume" in said
-    assert "Traceback" not in said
+    printed = run_python("-m", f"training.train_{framework}", "--resume", "--output", tmp_path, code=2)
+    assert "to resume from: run without --resume" in printed
+    assert "Traceback" not in printed

@@ -124,19 +124,19 @@ class TensorHandler:
             return self.Decoded("binary", self._from_bytes(body), [])
         if not isinstance(document, dict) or "inputs" not in document:
             raise ValueError('expected {"inputs": {"<tensor>": nested lists}}')
-        given = document["inputs"]
-        if not isinstance(given, list):
-            return self.Decoded("json", self._check({name: np.asarray(value) for name, value in given.items()}), [])
+        tensors = document["inputs"]
+        if not isinstance(tensors, list):
+            return self.Decoded("json", self._check({name: np.asarray(value) for name, value in tensors.items()}), [])
         names = [spec["name"] for spec in self.outputs]
         wanted = [output["name"] for output in document.get("outputs") or []] or names
         if unknown := set(wanted) - set(names):
             raise ValueError(f"no output {sorted(unknown)[0]!r}: the model has {names}")
-        return self.Decoded("oip", self._check(self._read_oip(given)), wanted, document.get("id"))
+        return self.Decoded("oip", self._check(self._read_oip(tensors)), wanted, document.get("id"))
 
-    def _read_oip(self, given: list[dict[str, Any]]) -> Named:
+    def _read_oip(self, described: list[dict[str, Any]]) -> Named:
         datatypes = {spec["name"]: spec["datatype"] for spec in self.inputs}
         tensors: Named = {}
-        for tensor in given:
+        for tensor in described:
             name, shape, wanted = tensor["name"], tensor["shape"], datatypes.get(tensor["name"])
             if name in tensors:
                 raise ValueError(f"input {name!r} is given twice")

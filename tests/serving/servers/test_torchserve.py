@@ -37,16 +37,16 @@ def properties(settings: Settings) -> dict[str, str]:
 
 
 def test_config_listens_on_loopback_only() -> None:
-    found = properties(SERVER.grid[0])
-    assert found["inference_address"] == "http://127.0.0.1:8080"
-    assert found["management_address"] == "http://127.0.0.1:8081"
-    assert found["grpc_inference_address"] == found["grpc_management_address"] == "127.0.0.1"
+    config = properties(SERVER.grid[0])
+    assert config["inference_address"] == "http://127.0.0.1:8080"
+    assert config["management_address"] == "http://127.0.0.1:8081"
+    assert config["grpc_inference_address"] == config["grpc_management_address"] == "127.0.0.1"
 
 
 def test_config_refuses_remote_archives_and_model_control() -> None:
-    found = properties(SERVER.grid[0])
-    assert found["allowed_urls"] == "file://.*"
-    assert found["enable_model_api"] == "false"
+    config = properties(SERVER.grid[0])
+    assert config["allowed_urls"] == "file://.*"
+    assert config["enable_model_api"] == "false"
 
 
 def test_config_carries_the_settings() -> None:
@@ -122,9 +122,9 @@ def test_handler_explains_bad_input(body: bytes, reason: str, running_servers: R
         urllib.request.urlopen(request, timeout=30)
     with refused.value as answer:
         assert answer.code == 400
-        told = json.load(answer)
-    assert reason in told["message"]
-    assert told["error"] == told["message"]  # the key of the Open Inference Protocol
+        refusal = json.load(answer)
+    assert reason in refusal["message"]
+    assert refusal["error"] == refusal["message"]  # the key of the Open Inference Protocol
 
 
 def test_open_inference_request_is_answered_in_kind(running_servers: RunningServers) -> None:
