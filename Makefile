@@ -111,7 +111,7 @@ conformance: export ## Start each server and put the protocol cases to it; the r
 
 crosscheck: export ## Compare the load test with itself, MLPerf LoadGen and wrk; writes docs/benchmarks/crosscheck.*.
 	@$(PIP_INSTALL) --quiet mlcommons-loadgen==6.0.17
-	@$(PY) -m loadtest crosscheck
+	@$(PY) -m loadtest crosscheck --profile $(PROFILE)
 
 client-speed: export ## The generator beside a plain FastHttpUser loop.
 	@$(PY) -m loadtest client-speed

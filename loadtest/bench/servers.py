@@ -217,6 +217,8 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise StageError(f"no {shown(path)}: run `make bench-servers`")
     result: dict[str, Any] = json.loads(path.read_bytes())
+    if "systems" not in result:
+        raise StageError(f"{shown(path)} is of an older version: run `make bench-servers`")
     return result
 
 

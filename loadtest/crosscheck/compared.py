@@ -69,8 +69,8 @@ def compare(folder: Path, profile: Profile, servers: Sequence[ManagedServer], pl
 
 def pairs_of(folder: Path) -> list[Pair]:
     """Every pair of endpoints under every question, with intervals that hold together."""
-    asked = json.loads((folder / "comparison.json").read_bytes())
-    scenarios = [from_fields(fields) for fields in asked["scenarios"]]
+    comparison = json.loads((folder / "comparison.json").read_bytes())
+    scenarios = [from_fields(fields) for fields in comparison["scenarios"]]
     fits = fit_all(read_results(folder, scenarios), scenarios)
     fitted = {key: fits.get(key[0], {}).get(key[1]) for key in (*QUESTIONS.values(), CPU)}
     inferred = [each.fit for each in fitted.values() if each is not None and each.fit.starts > 1]

@@ -83,18 +83,18 @@ def planted_slowdowns(folder: Path, _endpoint: str, profile: str) -> dict[str, A
 def found_slowdowns(pairs: Sequence[Pair], share: float, question: str) -> dict[str, Any]:
     """In how many pairs of an unchanged and a slower server the slower one was found to be so."""
     slower = f"slower-{share * 100:.0f}"
-    asked = [p for p in pairs if p.question == question and _group(p.a) == "alike" and _group(p.b) == slower]
-    if not asked:
+    chosen = [p for p in pairs if p.question == question and _group(p.a) == "alike" and _group(p.b) == slower]
+    if not chosen:
         raise StageError(f"the comparison ranks no pair by {question}: see its results")
-    lows = [pair.times_as_slow.low or 0.0 for pair in asked]
+    lows = [pair.times_as_slow.low or 0.0 for pair in chosen]
     return {
         "slowdown": share,
         "question": question,
-        "pairs": len(asked),
+        "pairs": len(chosen),
         "found": sum(low > 1 for low in lows),
-        "times_as_slow": sorted(pair.times_as_slow.value for pair in asked)[len(asked) // 2],
+        "times_as_slow": sorted(pair.times_as_slow.value for pair in chosen)[len(chosen) // 2],
         "lowest": min(lows),
-        "highest": max(pair.times_as_slow.high or 0.0 for pair in asked),
+        "highest": max(pair.times_as_slow.high or 0.0 for pair in chosen),
     }
 
 

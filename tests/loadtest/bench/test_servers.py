@@ -135,6 +135,9 @@ def test_systems_that_are_compared_are_up_together_and_the_others_alone() -> Non
 def test_the_committed_result_can_be_printed_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench_servers.main(["--table", "--output", str(tmp_path / "none.json")]) == 2
     assert "run `make bench-servers`" in capsys.readouterr().err
+    (tmp_path / "old.json").write_text('{"contenders": []}')
+    assert bench_servers.main(["--table", "--output", str(tmp_path / "old.json")]) == 2
+    assert "old.json is of an older version: run `make bench-servers`" in capsys.readouterr().err
     machine = {"machine": {"cpu": "a", "cores": 2}, "pinning": {"server_cpus": [0], "client_cpus": [1]}}
     rows = [row("ours", "json", (10,))]
     result = {"systems": rows, "thresholds": judge(rows), "in_process": [], "missing": {"x": "why\nso"}, "note": "N."}
