@@ -25,6 +25,8 @@ SIZES = (0.0, 0.005, 0.015, 0.05, 0.15, 0.4)
 """Standard deviations of the drift that are tried, of a logarithm."""
 LENGTHS = (1.5, 5.0, 20.0, 80.0)
 """Lengths of the drift that are tried, in gaps between neighbouring blocks."""
+NEIGHBOURS = 4
+"""Blocks to each side whose median stands for the drift at first."""
 LEAST_NOISE = 0.003
 """Blocks that agree better than 0.3 % agree by chance."""
 
@@ -50,8 +52,7 @@ def fit_levels(values: np.ndarray, endpoints: np.ndarray, times_s: np.ndarray) -
     design = (endpoints[:, None] == np.arange(count)).astype(float)
     distances = np.abs(times_s[:, None] - times_s[None, :])
     lengths_s = [factor * _gap_s(times_s) for factor in LENGTHS]
-    weights = np.ones(len(values))
-    noise = _first_noise(values, endpoints, times_s, count)
+    noise, weights = _first_noise(values, endpoints, times_s, count)
     kernel = np.zeros_like(distances)
     for iteration in range(ITERATIONS):
         if iteration in (0, 4, 8):  # the noise has to be known for the drift, and the drift for the noise
@@ -74,16 +75,22 @@ def _gap_s(times_s: np.ndarray) -> float:
     return float(np.median(positive)) if len(positive) else 1.0
 
 
-def _first_noise(values: np.ndarray, endpoints: np.ndarray, times_s: np.ndarray, count: int) -> np.ndarray:
-    """Variances from the differences of each endpoint's successive blocks, which slow drift does not reach."""
+def _first_noise(
+    values: np.ndarray, endpoints: np.ndarray, times_s: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each endpoint's variance and each block's weight to begin with, from medians: a stall must not pass for drift."""
+    residuals = values - np.array([np.median(values[endpoints == number]) for number in range(count)])[endpoints]
+    order = np.argsort(times_s)
+    windows = [order[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1] for place in range(len(order))]
+    local = np.empty(len(values))
+    local[order] = [np.median(residuals[window]) for window in windows]
+    residuals = residuals - local
+    typical = max(1.4826 * float(np.median(np.abs(residuals))), LEAST_NOISE) ** 2
     noise = np.empty(count)
     for number in range(count):
-        mine = np.flatnonzero(endpoints == number)
-        ordered = values[mine[np.argsort(times_s[mine])]]
-        steps = np.abs(np.diff(ordered))
-        noise[number] = (np.median(steps) / 0.954) ** 2 if len(steps) else 0.0  # 0.954: of a normal difference
-    typical = float(np.median(noise))
-    return np.maximum(np.where(noise > 0, noise, typical), LEAST_NOISE**2)
+        own = 1.4826 * float(np.median(np.abs(residuals[endpoints == number])))
+        noise[number] = max(own**2, typical / 4)
+    return noise, (TAIL_DEGREES + 1) / (TAIL_DEGREES + residuals**2 / noise[endpoints])
 
 
 def _moderated(squares: np.ndarray, endpoints: np.ndarray, count: int) -> np.ndarray:

@@ -38,7 +38,7 @@ PROBE = Closed(1, 0.25)
 CALIBRATION_S, CALIBRATION_RPS = 0.5, 250.0
 RESERVE = 0.05
 """Share of the time kept for what takes longer than it did the first time."""
-LEAST = 0.25
+LEAST = 0.4
 """Share of the time that is measured in, however long the servers took to start."""
 
 
