@@ -52,7 +52,7 @@ $(VENV)/.complete: constraints.txt pyproject.toml
 	@touch $@
 
 compare: export ## The main job: export, serve, load-test, report (PROFILE=smoke|quick|full, MODEL=, PRICE=).
-	@COMMAND="make compare PROFILE=$(PROFILE)" $(PY) -m loadtest --profile $(PROFILE)
+	@COMMAND="make compare PROFILE=$(PROFILE)$(if $(filter-out mnist,$(MODEL)), MODEL=$(MODEL))" $(PY) -m loadtest --profile $(PROFILE)
 	@$(PY) -m loadtest report
 
 test: install export ## Install what is needed and run the tests.
