@@ -136,3 +136,40 @@ def test_workers_share_the_port_and_the_metrics_and_end_together(
     eventually(lambda: sum(clients.seen.values()) >= 50, 60)
     assert running.stop() == 0
     assert set(clients.stop()) == {(200, "[2.5, 3.0, 4.5]")}
+
+
+def config_of(path: Path, **base_paths: Path) -> None:
+    """Write a --model_config_file."""
+    rows = (f'config {{ name: "{n}" base_path: "{p}" model_platform: "tensorflow" }}' for n, p in base_paths.items())
+    path.write_text(f"model_config_list {{ {' '.join(rows)} }}")
+
+
+def test_a_base_path_that_vanishes_is_said_once_and_stops_nobody_else(
+    launch_embedded: Callable[..., Any], tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    gone, stays, config = tmp_path / "gone", tmp_path / "stays", tmp_path / "models.config"
+    for base in (gone, stays):
+        base.mkdir()
+        add_version(base, 1)
+    config_of(config, gone=gone, stays=stays)
+    running = launch_embedded(f"--model_config_file={config}")
+    gone.rename(tmp_path / "elsewhere")
+    eventually(lambda: "can't look for versions of gone" in running.log.read_text(), 30)
+    for number in (2, 3):  # each a look at the folders
+        add_version(stays, number)
+        running.wait_for("stays", dict.fromkeys(range(1, number), "END") | {number: "AVAILABLE"})
+    assert running.log.read_text().count("can't look for versions of gone") == 1
+    assert running.states("gone") == {1: "AVAILABLE"}
+
+
+def test_a_configuration_that_can_not_be_read_changes_nothing_and_the_next_one_counts(
+    launch_embedded: Callable[..., Any], tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    config = tmp_path / "models.config"
+    config_of(config, first=ONE.parent)
+    running = launch_embedded(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1")
+    config.write_bytes(b"\xff\xfe")
+    eventually(lambda: "the models stay as they are: can't read --model_config_file" in running.log.read_text(), 30)
+    assert running.states("first") == {123: "AVAILABLE"}
+    config_of(config, first=ONE.parent, second=ONE.parent)
+    running.wait_for("second", {123: "AVAILABLE"})
