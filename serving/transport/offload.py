@@ -29,6 +29,13 @@ def run_long(
     return loop.run_in_executor(_pool(), lambda: function(*arguments, **options))
 
 
+def join(parts: list[bytes]) -> bytes:
+    """Join the pieces of a large body, and free them: that takes as long again."""
+    whole = b"".join(parts)
+    parts.clear()
+    return whole
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
     """One for all servers of the process, made when first needed: workers are forked before."""

@@ -16,7 +16,7 @@ from serving.transport.compression import CompressionError, InflatedTooLargeErro
 from serving.transport.grpc.status import Code, RpcError
 from serving.transport.http2.frames import literal_headers
 from serving.transport.limits import Limits
-from serving.transport.offload import INFLATE_BYTES, LONG_BYTES
+from serving.transport.offload import INFLATE_BYTES, LONG_BYTES, join
 
 TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")
 UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -139,8 +139,8 @@ def read_message(parts: list[bytes], metadata: Mapping[str, str], limit: int) ->
     prefix = parts[0][:PREFIX_BYTES] if parts else b""
     if len(prefix) < PREFIX_BYTES or int.from_bytes(prefix[1:], "big") != size - PREFIX_BYTES or prefix[0] > 1:
         raise RpcError(Code.INVALID_ARGUMENT, f"the request's {size} bytes are not one length-prefixed message")
-    first = parts[0][PREFIX_BYTES:]
-    content = first if len(parts) == 1 else b"".join((first, *parts[1:]))
+    parts[0] = parts[0][PREFIX_BYTES:]
+    content = parts[0] if len(parts) == 1 else join(parts)
     return _inflate(content, metadata.get("grpc-encoding", "identity"), limit) if prefix[0] else content
 
 

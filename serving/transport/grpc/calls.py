@@ -121,7 +121,6 @@ class Calls:
         """Join and inflate in a thread, then answer."""
         metadata, limit = stream.call.metadata, self.shared.limits.body_bytes
         message = await run_long(read_message, parts, metadata, limit)
-        parts.clear()
         answer = self._answer(stream, method, message)
         return answer if isinstance(answer, bytes) else await answer
 

@@ -15,7 +15,7 @@ from serving.transport.http1.exchange import Exchange, Shared
 from serving.transport.http1.messages import Request, Response
 from serving.transport.http1.request_reader import Received, RefusedRequest, RequestReader
 from serving.transport.limits import LINGER_S, NEVER, Pace
-from serving.transport.offload import run_long
+from serving.transport.offload import join, run_long
 from serving.transport.unread import UnreadAnswer
 
 ALLOWED = "GET, HEAD, POST, OPTIONS"
@@ -164,8 +164,7 @@ class Connection(asyncio.Protocol):
 
     async def _join_and_answer(self, received: Received) -> Response:
         """Join a large body in a thread, which takes up to some 30 ms, then answer."""
-        received.request.body = await run_long(b"".join, received.parts)
-        received.parts.clear()
+        received.request.body = await run_long(join, received.parts)
         answer = self._answer(received.request)
         return answer if isinstance(answer, Response) else await answer
 

@@ -69,12 +69,7 @@ def encode(response: Response, date: bytes, keep_alive: bool, version: str, head
 
     `date` is a whole header line with its leading CRLF, `head` leaves the body out.
     """
-    key = (response.status, response.content_type, response.headers, len(response.body), keep_alive, version)
-    middle = _MIDDLES.get(key)
-    if middle is None:
-        if len(_MIDDLES) >= 256:
-            _MIDDLES.clear()
-        middle = _MIDDLES[key] = _encode_headers(*key)
+    middle = _encode_headers(response, keep_alive, version)
     status = _STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} ".encode()
     if head or response.status in (204, 304):
         return (b"".join((status, date, middle)),)
@@ -83,21 +78,19 @@ def encode(response: Response, date: bytes, keep_alive: bool, version: str, head
     return (b"".join((status, date, middle, response.body)),)
 
 
-def _encode_headers(
-    status: int, content_type: str, headers: tuple[tuple[str, str], ...], length: int, keep_alive: bool, version: str
-) -> bytes:
+def _encode_headers(response: Response, keep_alive: bool, version: str) -> bytes:
     """The header lines between the date and the body."""
-    parts = []
-    if status >= 200 and status not in (204, 304):
-        parts.append(f"\r\nContent-Type: {content_type}\r\nContent-Length: {length}".encode("latin-1"))
-    for name, value in headers:
-        parts.append(f"\r\n{name}: {_one_line(value)}".encode("latin-1", "replace"))
+    lines = []
+    if response.status >= 200 and response.status not in (204, 304):
+        lines.append(f"\r\nContent-Type: {response.content_type}\r\nContent-Length: {len(response.body)}")
+    for name, value in response.headers:
+        lines.append(f"\r\n{name}: {_one_line(value)}")
     if not keep_alive:
-        parts.append(b"\r\nConnection: close")
+        lines.append("\r\nConnection: close")
     elif version == "1.0":
-        parts.append(b"\r\nConnection: keep-alive")
-    parts.append(b"\r\n\r\n")
-    return b"".join(parts)
+        lines.append("\r\nConnection: keep-alive")
+    lines.append("\r\n\r\n")
+    return "".join(lines).encode("latin-1", "replace")
 
 
 def _one_line(value: str) -> str:
@@ -106,5 +99,3 @@ def _one_line(value: str) -> str:
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 _STATUS_LINES[499] = b"HTTP/1.1 499 Client Closed Request"
-_MIDDLES: dict[tuple[int, str, tuple[tuple[str, str], ...], int, bool, str], bytes] = {}
-"""Header lines that were encoded before; bounded."""

@@ -22,8 +22,6 @@ METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"
 ABSOLUTE = re.compile(r"(?i)https?://([^/?#]*)([^#]*)")
 CHUNK_FRAMING_BYTES = 32
 """Allowed for the size line of each chunk."""
-NAMES: dict[bytes, str] = {}
-"""Header names in lower case, by their bytes; bounded."""
 
 
 class RefusedRequest(Exception):  # noqa: N818 - a refusal, with a status
@@ -109,7 +107,7 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value) + 4
         if self.in_headers:  # trailers are counted and dropped
-            key, text = NAMES.get(name) or _remember_name(name), value.decode("latin-1")
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             if key in self._headers:  # RFC 9110, 5.3
                 text = f"{self._headers[key]}, {text}"
             self._headers[key] = text
@@ -224,11 +222,3 @@ class RequestReader:
         if self._overhead_bytes > self._limits.header_bytes:
             what = "request line and headers" if self.in_headers else "chunk framing and trailers"
             raise RefusedRequest(431, f"{what} have more than {self._limits.header_bytes} bytes")
-
-
-def _remember_name(name: bytes) -> str:
-    """A header's name in lower case, known from now on."""
-    key = name.decode("latin-1").lower()
-    if len(NAMES) < 1000:
-        NAMES[name] = key
-    return key

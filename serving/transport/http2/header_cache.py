@@ -14,6 +14,8 @@ from hpack import Decoder, HPACKError
 __all__ = ["HPACKError", "HeaderDecoder"]
 
 KNOWN_BLOCKS = 256
+PATIENCE = 64
+"""So many new blocks in a row show a client whose headers always change: then each 64th alone is kept, for a trial."""
 Fields = list[tuple[str, str]]
 Made = TypeVar("Made")
 
@@ -26,15 +28,19 @@ class HeaderDecoder(Generic[Made]):
         self._make = make
         self._decoder = Decoder(list_bytes)
         self._known: dict[bytes, Made] = {}
+        self._new_in_a_row = 0
 
     def decode(self, block: bytes) -> Made:
         """What a header block says; raises HPACKError where it can't be read."""
         known = self._known.get(block)
         if known is not None:
+            self._new_in_a_row = 0
             return known
         made = self._make([(str(name), str(value)) for name, value in self._decoder.decode(block)])
-        if changes_table(block) or len(self._known) >= KNOWN_BLOCKS:
-            self._known.clear()
+        self._new_in_a_row += 1
+        is_skipped = self._new_in_a_row > PATIENCE and self._new_in_a_row % PATIENCE
+        if is_skipped or changes_table(block) or len(self._known) >= KNOWN_BLOCKS:
+            self._known.clear()  # whatever the block changed in the table
         else:
             self._known[block] = made
         return made

@@ -8,7 +8,7 @@ import pytest
 from hpack import Decoder, Encoder
 
 from serving.transport.http2.frames import literal_headers
-from serving.transport.http2.header_cache import KNOWN_BLOCKS, HeaderDecoder, HPACKError, changes_table
+from serving.transport.http2.header_cache import KNOWN_BLOCKS, PATIENCE, HeaderDecoder, HPACKError, changes_table
 
 FIELDS = [(":method", "POST"), (":path", "/t.T/Echo"), ("te", "trailers"), ("x", "v" * 300)]
 
@@ -37,6 +37,17 @@ def test_changing_blocks_are_bounded_in_number() -> None:
     for number in range(3 * KNOWN_BLOCKS):
         decoder.decode(literal_headers([("traceparent", f"00-{number}")]))
         assert len(decoder._known) <= KNOWN_BLOCKS
+
+
+def test_cache_is_at_work_again_once_the_headers_stop_changing() -> None:
+    make = Made()
+    decoder, block = HeaderDecoder(make), literal_headers(FIELDS)
+    for number in range(10 * PATIENCE):
+        decoder.decode(literal_headers([("traceparent", f"00-{number}")]))
+        assert len(decoder._known) <= PATIENCE
+    for _ in range(100 * PATIENCE):
+        assert decoder.decode(block) == FIELDS
+    assert make.count <= 12 * PATIENCE
 
 
 def test_indexed_block_means_something_else_after_the_table_has_changed() -> None:
