@@ -21,6 +21,7 @@ from export.parity import BAR_DELAY_S, first_line, row_differences, run_request,
 from export.samples import take
 
 SIZES = (2, 3, 7, 32)
+SHORT_ORDERS = ([0, 1], [1, 0], [0, 1, 0])
 MOST_SAMPLES = 32
 ROUNDING = {"f2": 1e-2, "f4": 1e-5, "f8": 1e-5}
 """What another order of summation may change, relative to an output's largest value; some ten times its precision."""
@@ -47,6 +48,8 @@ def prove_batching(model: LoadedModel, inputs: Tensors, title: str) -> Batching:
     ):
         if reason := trial.mixing(order):
             return Batching("refused", reason)
+    if reason := mixing_at_half_size(model, inputs, title):
+        return Batching("refused", reason)
     if output := trial.constant_output():
         reason = f"all samples have the same answer in output {output!r}: give samples whose answers differ"
         return Batching("unknown", reason)
@@ -125,10 +128,9 @@ class Trial:
 
     def mixing(self, order: list[int]) -> str:
         """Why a batch in this order doesn't give each row the answer that it has alone; "" where it does."""
-        size, requests = len(order), [self.requests[index] for index in order]
-        joined = {name: np.concatenate([request[name] for request in requests]) for name in requests[0]}
+        size = len(order)
         try:
-            together = run_request(self.model, joined, self.title)
+            together = run_request(self.model, joined([self.requests[index] for index in order]), self.title)
         except StageError as error:
             return f"a batch of {size} can't be run: {first_line(error.__cause__ or error)}"
         for spec in self.model.outputs:
@@ -143,6 +145,61 @@ class Trial:
                     f"where rounding explains {allowed:.0e}"
                 )
         return ""
+
+
+def mixing_at_half_size(model: LoadedModel, inputs: Tensors, title: str) -> str:
+    """Why rows depend on each other where another free dimension is half as long as in the samples; "" if they don't.
+
+    A model may cut its input into pieces that are rows by chance. What it can't compute at all shows nothing, unless
+    requests that fail alone are answered together.
+    """
+    ranks = {spec.name: len(spec.shape) for spec in model.inputs}
+    for dimension, halved in halved_inputs(model, inputs):
+        requests = [take(halved, ranks, [index]) for index in different_samples(halved)[:4]]
+        alone = [attempt(model, request, title) for request in requests]
+        answers = [answer for answer in alone if answer is not None]
+        reason = ""
+        if len(answers) > 1 and len(answers) == len(requests):
+            trial = Trial(model, requests, answers, title)
+            reason = trial.irregular() or next((why for order in SHORT_ORDERS if (why := trial.mixing(order))), "")
+        elif not answers and any(
+            attempt(model, joined(requests[:count]), title) is not None for count in range(2, len(requests) + 1)
+        ):
+            reason = "requests that the model refuses alone are answered together"
+        if reason:
+            return f"with half of dimension {dimension}: {reason}"
+    return ""
+
+
+def halved_inputs(model: LoadedModel, inputs: Tensors) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """The samples with one free dimension, beside the first, cut to its half in all inputs that share it."""
+    axes: dict[str, list[tuple[str, int]]] = {}
+    for spec in model.inputs:
+        shift = inputs[spec.name].ndim - len(spec.shape)  # a whole tensor for each sample has one axis more
+        for axis in range(1, len(spec.shape)):
+            if spec.shape[axis] == -1:
+                name = spec.dimensions[axis] if spec.dimensions else ""
+                key = str(axis) if not name or GENERATED.fullmatch(name) else repr(name)
+                axes.setdefault(key, []).append((spec.name, axis + shift))
+    for key, places in axes.items():
+        halved = dict(inputs)
+        for name, axis in places:
+            halved[name] = np.take(halved[name], range(halved[name].shape[axis] // 2), axis)
+        if all(halved[name].shape[axis] for name, axis in places):
+            yield key, halved
+
+
+def attempt(model: LoadedModel, request: Tensors, title: str) -> dict[str, np.ndarray] | None:
+    """The answer to a request; None where the model can't compute it."""
+    try:
+        return run_request(model, request, title)
+    except StageError:
+        return None
+
+
+def joined(requests: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Several requests as one, as a server joins them."""
+    return {name: np.concatenate([request[name] for request in requests]) for name in requests[0]}
 
 
 def differs(a: np.ndarray, b: np.ndarray, allowed: float) -> bool:

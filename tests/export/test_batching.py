@@ -165,3 +165,23 @@ def test_model_with_state_is_never_run_for_the_proof(framework, format_name, tmp
 def test_samples_of_several_rows_are_joined_as_a_server_joins_requests(axis, verdict, tmp_path, onnx_model):
     folder = onnx_model(tmp_path, [("Softmax", ["x"], ["y"], {"axis": axis})], [X], [Y])
     assert proof(folder, {"x": ROWS.reshape(4, 3, 3)}).verdict == verdict
+
+
+def test_batching_is_refused_where_rows_are_pieces_of_another_length_by_chance(tmp_path, onnx_model):
+    """Pieces of four: a row as long as the samples is a piece, of shorter rows two make one."""
+    nodes = [
+        ("Shape", ["x"], ["shape"], {}), ("Reshape", ["x", "pieces"], ["r"], {}),
+        ("Softmax", ["r"], ["p"], {"axis": 1}), ("Reshape", ["p", "shape"], ["y"], {}),
+    ]  # fmt: skip
+    ends = [("x", FLOAT, ["n", "m"])], [("y", FLOAT, ["n", "m"])]
+    folder = onnx_model(tmp_path, nodes, *ends, [("pieces", INT64, [-1, 4])])
+    batching = proof(folder, {"x": ROWS.reshape(9, 4)})
+    assert batching == Batching(
+        "refused", "with half of dimension 'm': requests that the model refuses alone are answered together"
+    )
+
+
+def test_batching_is_proven_where_another_dimension_is_free_too(tmp_path, onnx_model):
+    ends = [("x", FLOAT, ["n", "m"])], [("y", FLOAT, ["n", "m"])]
+    folder = onnx_model(tmp_path, [("Softmax", ["x"], ["y"], {"axis": 1})], *ends)
+    assert proof(folder, {"x": ROWS.reshape(9, 4)}).verdict == "proven"
