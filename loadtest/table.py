@@ -78,6 +78,12 @@ def row(*cells: Cell | str, facets: Facets | None = None) -> Row:
     return Row(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells), facets or Facets())
 
 
+def of_lines(head: Sequence[str], lines: Iterable[Sequence[str | Cell]], words: int = 1) -> Table:
+    """A table without a caption whose first `words` columns are words, the others figures."""
+    columns = tuple(Column(name, place >= words) for place, name in enumerate(head))
+    return Table("figures", "", columns, tuple(row(*cells) for cells in lines))
+
+
 def present(tables: Iterable[Table | None]) -> tuple[Table, ...]:
     """The tables that there is data for."""
     return tuple(table for table in tables if table is not None and (table.rows or table.unranked))

@@ -10,7 +10,7 @@ from typing import Any
 
 from contract import MODEL_REPOSITORY, StageError
 from loadtest.bench.system import System
-from loadtest.bench.table import markdown
+from loadtest.table import of_lines, to_markdown
 from serving.server import Launch
 
 OURS = ("ours", "tflite", "tfserving", "tfserving-batching")
@@ -55,4 +55,4 @@ def ratios(rows: Iterable[Mapping[str, Any]], pairs: Iterable[tuple[str, str]]) 
             cells = [f"{side['requests_per_s']:,.0f}" for side in (row, other)]
             lines.append([here, *map(str, point), *cells, span])
     head = ["Server", "Payload", "Requests", "Load", "Connections", "Here, req/s", "There, req/s", "Here / there"]
-    return markdown(head, lines, left=4)
+    return to_markdown(of_lines(head, lines, words=4))

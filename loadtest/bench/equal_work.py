@@ -32,7 +32,6 @@ from contract import (
     to_json,
     write_whole,
 )
-from loadtest.bench.table import markdown
 from loadtest.client.grpc import GrpcConnection
 from loadtest.client.http1 import Http1Connection
 from loadtest.client.requests import grpc_request, http1_request
@@ -41,6 +40,7 @@ from loadtest.plan import EndpointPlan, FixedResponse, Run
 from loadtest.runs.environment import environment, pinning
 from loadtest.runs.generator_process import run_generator
 from loadtest.scenarios import Closed
+from loadtest.table import of_lines, to_markdown
 from serving.oip import client as oip_client
 from serving.process.launcher import free_ports, start, wait_ready
 from serving.server import Call, Endpoint, Launch, find_server
@@ -206,7 +206,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return f"{markdown(head, lines, left=2)}\n"
+    return f"{to_markdown(of_lines(head, lines, words=2))}\n"
 
 
 def main(words: Sequence[str]) -> int:

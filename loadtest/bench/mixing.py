@@ -29,10 +29,10 @@ from tqdm import tqdm
 from contract import ARTIFACTS, MODEL_REPOSITORY, ROOT, Batching, Manifest, Tensors, to_json, write_whole
 from loadtest.bench.client_threads import ClientThreads
 from loadtest.bench.dependent_models import MODELS, DependentModel, random_inputs
-from loadtest.bench.table import markdown
 from loadtest.client.target import Check, Target, assemble
 from loadtest.runs.environment import environment, pinning
 from loadtest.runs.managed_servers import ManagedServer, find_managed_server, running
+from loadtest.table import of_lines, to_markdown
 from serving.repository import read_artifacts
 from serving.server import Endpoint, Settings, find_server, list_servers
 
@@ -97,7 +97,9 @@ def table(rows: Sequence[Row]) -> str:
         group = list(same)
         counts = [f"{sum(row[key] for row in group):,}" for key in ("right", "wrong", "refused", "failed")]
         lines.append([server, protocol, str(clients), str(len(group)), *counts])
-    return markdown(["Server", "Protocol", "Clients", "Models", "Right", "Wrong", "Refused", "Failed"], lines, left=2)
+    return to_markdown(
+        of_lines(["Server", "Protocol", "Clients", "Models", "Right", "Wrong", "Refused", "Failed"], lines, words=2)
+    )
 
 
 def _group(row: Row) -> tuple[str, str, int]:

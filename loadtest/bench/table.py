@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
 from loadtest.bench.measure import CHANGING, CONSTANT
-from loadtest.table import Cell, Column, Table, row, to_markdown
+from loadtest.table import Cell, of_lines, to_markdown
 
 CONNECTIONS = (1, 8, 32)
 
@@ -43,7 +43,7 @@ def rows_table(rows: Iterable[Mapping[str, Any]]) -> str:
         wrong = [row["wrong_answers"] for row in by.values() if row["wrong_answers"] is not None]
         failed = sum(row["failures"] for row in by.values())
         lines.append([name, payload, generator, *rates, *latencies, str(sum(wrong)) if wrong else "-", str(failed)])
-    return markdown(head, lines, left=3)
+    return to_markdown(of_lines(head, lines, words=3))
 
 
 def thresholds_table(thresholds: Iterable[Mapping[str, Any]]) -> str:
@@ -59,7 +59,7 @@ def thresholds_table(thresholds: Iterable[Mapping[str, Any]]) -> str:
             measured = f"{threshold['median']:,.3f}{unit} {span}"
         met = {True: Cell("yes"), False: Cell("no", mark="bad"), None: Cell("-")}[threshold["met"]]
         lines.append([threshold["name"], bound, measured, met])
-    return markdown(["Threshold", "Bound", "Median (range of the rounds)", "Met"], lines, left=1)
+    return to_markdown(of_lines(["Threshold", "Bound", "Median (range of the rounds)", "Met"], lines, words=1))
 
 
 def in_process_table(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -68,7 +68,7 @@ def in_process_table(rows: Iterable[Mapping[str, Any]]) -> str:
         [row["artifact"], str(row["batch_size"]), f"{row['latency_p50_ms'] * 1e3:,.0f}", f"{row['samples_per_s']:,.0f}"]
         for row in rows
     ]
-    return markdown(["In process", "Batch", "Run µs", "Samples/s"], lines, left=1)
+    return to_markdown(of_lines(["In process", "Batch", "Run µs", "Samples/s"], lines, words=1))
 
 
 def conditions(result: Mapping[str, Any]) -> str:
@@ -86,9 +86,3 @@ def conditions(result: Mapping[str, Any]) -> str:
 
 def _latency(row: Mapping[str, Any] | None) -> str:
     return f"{row['p50_ms']:.2f} / {row['p99_ms']:.2f}" if row else "-"
-
-
-def markdown(head: Sequence[str], lines: Iterable[Sequence[str | Cell]], left: int) -> str:
-    """A table whose first `left` columns are words."""
-    columns = tuple(Column(name, index >= left) for index, name in enumerate(head))
-    return to_markdown(Table("figures", "", columns, tuple(row(*cells) for cells in lines)))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from loadtest.table import Cell, of_lines, to_markdown
+
 
 def render(result: Mapping[str, Any]) -> str:
     """The page for what `make crosscheck` found."""
@@ -37,11 +39,12 @@ def _kind(key: str) -> str:
 
 
 def _summary(checks: Mapping[str, Any]) -> str:
-    lines = ["| check | outcome | found | when, commit |", "|---|---|---|---|"]
+    lines = []
     for key, check in checks.items():
         made = f"{check['date'][:16].replace('T', ' ')}, {str(check['git_commit'])[:7]}"
-        lines.append(f"| {title(key)} | **{check['outcome']}** | {check['text']} | {made} |")
-    return "\n".join(lines)
+        outcome = Cell(check["outcome"], mark="" if check["outcome"] == "pass" else "bad")
+        lines.append((title(key), outcome, check["text"], made))
+    return to_markdown(of_lines(("check", "outcome", "found", "when, commit"), lines, words=4))
 
 
 def _aa(key: str, check: Mapping[str, Any]) -> str:
@@ -55,58 +58,55 @@ def _aa(key: str, check: Mapping[str, Any]) -> str:
 
 
 def _slowdown(key: str, check: Mapping[str, Any]) -> str:
-    lines = ["| planted | question | found | times as slow, median | intervals lie in |", "|---|---|---:|---:|---|"]
+    head = ("planted", "question", "found", "times as slow, median", "intervals lie in")
+    lines = []
     for row in check["slowdowns"]:
         span = f"{row['lowest']:.2f} to {row['highest']:.2f}"
         found = f"{row['found']} of {row['pairs']}"
-        lines.append(f"| +{row['slowdown']:.0%} | {row['question']} | {found} | {row['times_as_slow']:.2f} | {span} |")
+        lines.append((f"+{row['slowdown']:.0%}", row["question"], found, f"{row['times_as_slow']:.2f}", span))
     return (
         f"## {title(key)}\n\n"
         f"Null servers that keep the processor busy for {check['service_ms']:g} ms on every request, and others that "
         f"do so for longer; a slowdown of {check['must_find']:.0%} and more has to be found in nine of ten pairs. "
         f"{len(check['false_differences'])} of {check['equal_pairs']} pairs of equal servers show a difference. A "
-        "ratio above 1 is slower, for throughput as for latency.\n\n" + "\n".join(lines)
+        "ratio above 1 is slower, for throughput as for latency.\n\n" + to_markdown(of_lines(head, lines, words=2))
     )
 
 
 def _default(key: str, check: Mapping[str, Any]) -> str:
-    lines = ["| figure | found | bound |", "|---|---:|---:|"]
+    lines = []
     for question, width in check["half_widths"].items():
         bound = check["bounds"].get(question)
-        lines.append(f"| median half-width, {question} | ±{width:.1%} | {f'±{bound:.0%}' if bound else '-'} |")
+        lines.append((f"median half-width, {question}", f"±{width:.1%}", f"±{bound:.0%}" if bound else "-"))
     limit = f"{check['time_limit_s']:.0f} s" if check["time_limit_s"] else "-"
-    lines.append(f"| points INVALID | {check['invalid']} of {check['points']} | 5 |")
-    lines.append(f"| time | {check['seconds']:.0f} s | {limit} |")
+    lines.append(("points INVALID", f"{check['invalid']} of {check['points']}", "5"))
+    lines.append(("time", f"{check['seconds']:.0f} s", limit))
     head = f"The default comparison of {check['endpoints']} endpoints; half-widths are of all pairs."
-    return f"## {title(key)}\n\n{head}\n\n" + "\n".join(lines)
+    return f"## {title(key)}\n\n{head}\n\n" + to_markdown(of_lines(("figure", "found", "bound"), lines))
 
 
 def _loadgen(key: str, check: Mapping[str, Any]) -> str:
-    lines = [
-        "| scenario | p50 ours, ms | p50 LoadGen | off | p99 ours | p99 LoadGen | off |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    head = ("scenario", "p50 ours, ms", "p50 LoadGen", "off", "p99 ours", "p99 LoadGen", "off")
+    lines = []
     for name, tools in check["figures"].items():
         cells = [name]
         for figure in ("p50", "p99"):
             ours, theirs = (median([run[f"{figure}_ms"] for run in tools[tool]]) for tool in ("ours", "loadgen"))
             cells += [f"{ours:.3f}", f"{theirs:.3f}", f"{check['off'][name][figure]:+.1%}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(cells)
     return (
         f"## {title(key)}\n\n"
         f"LoadGen's SingleStream and Server scenario (Poisson, {check['rate_rps']:g} queries per second) and our "
         f"`single_stream` and `open` on `{check['endpoint']}`, turn by turn, {check['repeats']} times "
         f"{check['seconds']:g} s; medians over the repeats, and how far ours is off by the median ratio of "
         "neighbouring turns. LoadGen keeps its own clock and computes its own "
-        "percentiles; allowed are 10 % at p50 and 15 % at p99.\n\n" + "\n".join(lines)
+        "percentiles; allowed are 10 % at p50 and 15 % at p99.\n\n" + to_markdown(of_lines(head, lines))
     )
 
 
 def _clients(key: str, check: Mapping[str, Any]) -> str:
-    lines = [
-        "| endpoint | client | answers/s ours | theirs | ours is off by | p50 ours, ms | theirs | ours is off by |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    head = ("endpoint", "client", "answers/s ours", "theirs", "off by", "p50 ours, ms", "theirs", "off by")
+    lines = []
     for name, side in check["endpoints"].items():
         cells = [name, side["client"]]
         for figure, form in (("requests_per_s", ",.0f"), ("p50_ms", ".3f")):
@@ -118,7 +118,7 @@ def _clients(key: str, check: Mapping[str, Any]) -> str:
                 f"{theirs:{form}}",
                 f"{off['mean']:+.1%} ({off['low']:+.1%} to {off['high']:+.1%})",
             ]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(cells)
     return (
         f"## {title(key)}\n\n"
         f"wrk over REST and h2load over gRPC, {check['connections']} connections in a closed loop, {check['repeats']} "
@@ -126,7 +126,7 @@ def _clients(key: str, check: Mapping[str, Any]) -> str:
         "Medians; the differences are of neighbouring turns, with 95 % intervals; allowed are "
         f"{check['bound']:.0%} on answers per second. The other clients are C and look into no answer; ours checks "
         "every one, and the work between an answer and the next request is part of a closed loop.\n\n"
-        + "\n".join(lines)
+        + to_markdown(of_lines(head, lines, words=2))
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtest.table import Cell, Column, Table, plain, present, row, to_markdown, to_text, without_empty
+from loadtest.table import Cell, Column, Table, of_lines, plain, present, row, to_markdown, to_text, without_empty
 
 TABLE = Table(
     "speeds",
@@ -52,3 +52,12 @@ def test_columns_without_a_figure_are_left_out_but_the_head_stays():
 
 def test_tables_without_rows_are_not_present():
     assert present((None, Table("none", "", TABLE.columns, ()), TABLE)) == (TABLE,)
+
+
+def test_lines_become_a_table_of_words_and_figures():
+    table = of_lines(("Server", "Protocol", "Rate"), [("tflite", "grpc", Cell("12", 12.0))], words=2)
+    assert to_markdown(table).splitlines() == [
+        "| Server | Protocol | Rate |",
+        "| --- | --- | ---: |",
+        "| tflite | grpc | 12 |",
+    ]
