@@ -13,7 +13,7 @@ from loadtest.__main__ import SUBCOMMANDS
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "k8s" / "README.md", *(ROOT / "docs").glob("*.md")]
 FOLDERS = r"training|export|serving|loadtest|k8s|tests|docs|examples|\.ci|\.github"
-PATH = re.compile(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./-]*\w/?|contract\.py)(?:::(\w+))?(?![\w/<*…-])")
+PATH = re.compile(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./-]*\w/?|contract\.py)(?:::(\w+))?(?![\w/<*…-]|\.[*{{])")
 TARGETS = {
     target
     for line in (ROOT / "Makefile").read_text().splitlines()
