@@ -29,15 +29,14 @@ class Control:
             write_whole(self._folder / model, json.dumps({"change": change, "number": number}).encode())
 
     def news(self) -> list[tuple[str, str]]:
-        """Models and what was done to them elsewhere since the last call."""
+        """Models, and what other workers did to them since the last call."""
         if self._folder is None:
             return []
         changes: list[tuple[str, str]] = []
         try:
-            paths = [
-                path for path in self._folder.iterdir() if not path.name.startswith(".")
-            ]  # those are being written
-            for path in paths:
+            for path in self._folder.iterdir():
+                if path.name.startswith("."):  # it is being written
+                    continue
                 record = json.loads(path.read_bytes())
                 if self._seen.get(path.name) != record["number"]:
                     self._seen[path.name] = record["number"]

@@ -94,9 +94,7 @@ class RestApi:
 
     def _route_model(self, request: Request, name: str, version: str | None, verb: str | None) -> Answer:
         if verb == "infer":
-            if request.method == "POST":
-                return self._infer(request, name, version)
-            return _only(request, "POST", lambda: self._infer(request, name, version))
+            return self._infer(request, name, version) if request.method == "POST" else _not_allowed(request, "POST")
         if verb == "ready":
             return _only(request, "GET", lambda: self._model_ready(name, version))
         return _only(request, "GET", lambda: _json(model_metadata(self._models, name, version)))
@@ -143,9 +141,9 @@ class RestApi:
 
     def _index(self, request: Request) -> Response:
         only_ready = False
-        if request.body.strip():
+        if body := bytes(request.body).strip():
             try:
-                wanted = orjson.loads(request.body)
+                wanted = orjson.loads(body)
             except orjson.JSONDecodeError as error:
                 raise RequestError(400, f"the request is not JSON: {error}") from None
             if not isinstance(wanted, dict):
@@ -251,6 +249,10 @@ def _check_content_type(value: str) -> None:
 def _only(request: Request, method: str, answer: Callable[[], Answer]) -> Answer:
     if request.method == method or (request.method == "HEAD" and method == "GET"):
         return answer()
+    return _not_allowed(request, method)
+
+
+def _not_allowed(request: Request, method: str) -> Response:
     response = error_response(405, f"{request.method} is not served here: use {method}")
     response.headers = (("Allow", "GET, HEAD" if method == "GET" else method),)
     return response
