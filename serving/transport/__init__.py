@@ -1,1 +1,1 @@
-"""Bytes on the wire: HTTP/1.1, HTTP/2 and gRPC servers that know nothing about models."""
+"""Bytes of the network: HTTP/1.1, HTTP/2 and gRPC servers that know nothing about models."""

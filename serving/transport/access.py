@@ -30,7 +30,7 @@ def tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | 
 
 
 def log_request(request: Request | None, response: Response) -> None:
-    """Write down an HTTP answer: time, request line, status, bytes, milliseconds; an `http.Log`."""
+    """Write down an HTTP answer: time, request line, status, bytes, milliseconds."""
     line: dict[str, Any] = {"time": time.time(), "status": response.status, "response_bytes": len(response.body)}
     if request is not None:
         line |= {"method": request.method, "target": request.target, "request_bytes": len(request.body)}
@@ -39,6 +39,6 @@ def log_request(request: Request | None, response: Response) -> None:
 
 
 def log_call(call: Call, code: Code, size: int) -> None:
-    """Write down a gRPC answer: time, method, code, bytes, milliseconds; an `rpc.Log`."""
+    """Write down a gRPC answer: time, method, code, bytes, milliseconds."""
     line = {"time": time.time(), "method": call.path, "code": code.name, "response_bytes": size}
     print(json.dumps(line | {"ms": round((time.perf_counter() - call.arrival_s) * 1e3, 3)}), flush=True)

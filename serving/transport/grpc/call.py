@@ -104,19 +104,19 @@ class Head:
 
 def read_head(fields: list[tuple[str, str]]) -> Head:
     """The head of a request from its decoded header fields."""
-    given = dict(fields)
-    path = given.get(":path", "")
-    metadata = {name: value for name, value in given.items() if not name.startswith(":")}
+    values = dict(fields)
+    path = values.get(":path", "")
+    metadata = {name: value for name, value in values.items() if not name.startswith(":")}
     kind = metadata.get("content-type", "")
-    if given.get(":method") != "POST":
+    if values.get(":method") != "POST":
         return Head(path, metadata, None, http_status=405)
     if not kind.startswith("application/grpc") or kind[16:17] not in ("", "+", ";"):
         return Head(path, metadata, None, http_status=415)
     timeout_s, fault = None, None
-    if (asked := metadata.get("grpc-timeout")) is not None:
-        match = TIMEOUT.fullmatch(asked)
+    if (timeout := metadata.get("grpc-timeout")) is not None:
+        match = TIMEOUT.fullmatch(timeout)
         if match is None:
-            fault = RpcError(Code.INVALID_ARGUMENT, f"grpc-timeout is no time: {asked[:50]}")
+            fault = RpcError(Code.INVALID_ARGUMENT, f"grpc-timeout is no time: {timeout[:50]}")
         else:
             timeout_s = int(match[1]) * UNIT_S[match[2]]
     if (encoding := metadata.get("grpc-encoding", "identity")) not in ENCODINGS:

@@ -1,6 +1,6 @@
 """`grpc.health.v1.Health`: whether a service is being served, asked once or watched.
 
-Its messages look on the wire as StringValue and Int32Value do, one field of that type. Source: `health.proto` of
+Its messages have the bytes of StringValue and Int32Value, one field of that type. Source: `health.proto` of
 github.com/grpc/grpc-proto.
 """
 
@@ -29,16 +29,16 @@ def health_methods(state: Callable[[str], bool | None]) -> dict[str, Method]:
 
     def check(message: bytes, call: Call) -> bytes:  # noqa: ARG001 - a Method's
         service = _service(message)
-        if (found := status(service)) == SERVICE_UNKNOWN:
+        if (code := status(service)) == SERVICE_UNKNOWN:
             raise RpcError(Code.NOT_FOUND, f"unknown service {service[:100]!r}")
-        return bytes(Int32Value(value=found).SerializeToString())
+        return bytes(Int32Value(value=code).SerializeToString())
 
     async def watch(message: bytes, call: Call, send: Send) -> None:  # noqa: ARG001
         service, last = _service(message), None
         while True:
-            if (found := status(service)) != last:
-                send(Int32Value(value=found).SerializeToString())
-                last = found
+            if (code := status(service)) != last:
+                send(Int32Value(value=code).SerializeToString())
+                last = code
             await asyncio.sleep(WATCH_S)
 
     return {f"{PATH}Check": Method(check), f"{PATH}Watch": Method(stream=watch)}

@@ -1,8 +1,8 @@
 """A gRPC server of our own on the event loop that serves REST too: the sockets, the clock, the drain.
 
 Why not `grpc.aio`: its calls cost several times what the model's run does, and a comparison of REST with gRPC would
-compare Python libraries; `make bench-servers` has both side by side. `rpc_connection.py` is one connection, `rpc.py`
-has the values.
+compare Python libraries; `make bench-servers` has both side by side. `connection.py` is one connection, `calls.py` the
+calls on it, `call.py` has the values.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class RpcServer:
         self._aged &= self.shared.connections
 
     def _retire(self, connection: Connection, now_s: float) -> None:
-        """Have the client come anew, to whichever server it is given then."""
+        """Close the connection with GOAWAY, so that the client reconnects, to whichever server it is given then."""
         if connection not in self._aged:
             self._aged.add(connection)
             connection.announce_leave()
@@ -71,13 +71,13 @@ class RpcServer:
         For the first `grace_s` seconds calls are still taken, while clients are asked to go elsewhere.
         """
         ends_s = self._loop.time() + timeout_s
-        told = set(self.shared.connections)
-        for connection in told:
+        asked_to_leave = set(self.shared.connections)
+        for connection in asked_to_leave:
             connection.announce_leave()
         await asyncio.sleep(min(grace_s, timeout_s))
         for listener in self._listeners:
             listener.close()
-        for connection in self.shared.connections - told:
+        for connection in self.shared.connections - asked_to_leave:
             connection.announce_leave()
         await asyncio.sleep(min(FAREWELL_S, max(ends_s - self._loop.time(), 0.0)))  # calls that are on the way
         while self.shared.connections and self._loop.time() < ends_s:
@@ -106,7 +106,8 @@ async def serve(
 
     `to_error` turns what a method raises into its answer; with `token` every call but those whose path begins as one of
     `public` does needs `authorization: Bearer <token>`; `log` is told of every answered call. After `connection_age_s`
-    (0: never) a client is asked to come anew: behind a balancer of connections that moves it to other servers.
+    (0: never) the connection is closed with GOAWAY, so that the client reconnects: behind a balancer of
+    connections that moves it to other servers.
     """
     authorization = f"Bearer {token}" if token else None
     shared = Shared(methods, limits or Limits(), to_error, authorization, public, log, now_s=now_s)

@@ -1,7 +1,7 @@
 """HTTP/1.1 for servers of our own: an `asyncio.Protocol` over httptools, meant for uvloop, without a framework.
 
 A handler gets whole requests and gives whole responses. What a client can do wrong on the way (limits, slow or endless
-senders, bytes that are no HTTP, going away) ends in this layer; `http_connection.py` is one connection, this module
+senders, bytes that are no HTTP, going away) ends in this layer; `connection.py` is one connection, this module
 what they share: the sockets, the clock, the drain.
 """
 

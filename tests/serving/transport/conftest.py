@@ -64,7 +64,7 @@ class Served:
 
 
 def handler_of(served: Callable[[], Served]) -> Callable[[Request], Response | Awaitable[Response]]:
-    """Echo method, target and body; `/slow` waits for `go_on`, `/large` is an answer of 8 MB."""
+    """Echo method, target and body; `/slow` waits for `go_on`, `/large` is an answer of 8 MB, `/raise` raises."""
 
     async def slow(request: Request) -> Response:
         try:
@@ -79,6 +79,8 @@ def handler_of(served: Callable[[], Served]) -> Callable[[Request], Response | A
 
     def handle(request: Request) -> Response | Awaitable[Response]:
         served().requests.append(request)
+        if request.target == "/raise":
+            raise ValueError("a secret")
         if request.target.startswith("/slow"):
             return slow(request)
         return Response(200, bytes(8_000_000)) if request.target == "/large" else echo(request)
