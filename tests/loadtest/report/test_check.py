@@ -30,11 +30,18 @@ def without_a_load(report):
     return replace(report, endpoints=(replace(first, points=first.points[1:]), *rest))
 
 
+def without_requests(report):
+    first, *rest = report.endpoints
+    points = tuple(replace(point, requests=0, reasons=("no time",)) for point in first.points)
+    return replace(report, endpoints=(replace(first, points=points), *rest))
+
+
 BROKEN = {
     "1 failures, 0 wrong answers": lambda report: change_point(report, failures=1),
     "0 failures, 2 wrong answers": lambda report: change_point(report, wrong_answers=2),
-    "single_stream: no request": lambda report: change_point(report, requests=0),
-    "was not measured under single_stream": without_a_load,
+    "single_stream: neither a request nor a reason": lambda report: change_point(report, requests=0),
+    "has no point of single_stream": without_a_load,
+    "was not measured": without_requests,
     "at least 4 servers expected": lambda report: replace(report, endpoints=report.endpoints[:3]),
     "at least 12 endpoints expected": lambda report: replace(report, endpoints=report.endpoints[:3]),
     "the comparison was interrupted": lambda report: replace(report, complete=False),
@@ -55,3 +62,13 @@ def test_a_broken_promise_is_named(report, problem):
 
 def test_a_good_report_has_no_problem(report):
     assert list(problems(report)) == []
+
+
+def test_a_load_that_there_was_no_time_for_is_no_problem(report):
+    unmeasured = {"requests": 0, "validity": "INVALID", "reasons": ("no time",), "p95_ms": None}
+    slow = tuple(
+        replace(e, points=tuple(replace(p, **unmeasured) if p.name == "open" else p for p in e.points))
+        for e in report.endpoints
+    )
+    rankings = tuple(ranking for ranking in report.rankings if ranking.question != "latency_open")
+    assert list(problems(replace(report, endpoints=slow, rankings=rankings))) == []
