@@ -121,6 +121,9 @@ def _strings(array: np.ndarray, *, as_base64: bool) -> bytes:
 
 
 def _string(text: str | bytes) -> bytes:
-    """A JSON string; bytes that are no UTF-8 go out as they are."""
-    decoded = text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
-    return json.dumps(decoded, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    """A JSON string; bytes that are no UTF-8 go out as they are, half a surrogate pair as a question mark."""
+    quoted = json.dumps(text if isinstance(text, str) else text.decode("utf-8", "surrogateescape"), ensure_ascii=False)
+    try:
+        return quoted.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return quoted.encode("utf-8", "replace")

@@ -100,3 +100,17 @@ def test_what_is_no_uri_gets_a_page_and_a_close(embedded: Any, target: str) -> N
     response, body = embedded.exchange(f"GET {target} HTTP/1.1\r\nHost: t\r\n\r\n".encode())
     assert (response.status, response.getheader("Connection")) == (400, "close")
     assert body.startswith(b"<HTML>")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"instances": [{"\\ud800": 1}]}',
+        b'{"signature_name": "\\ud800", "instances": [1]}',
+        b'{"inputs": ["\\ud800"]}',
+    ],
+)
+def test_half_a_surrogate_pair_is_a_mistake_of_the_client(embedded: Any, body: bytes) -> None:
+    status, answer = embedded.post(PREDICT, body)
+    assert status == 400
+    assert "?" in answer["error"]
