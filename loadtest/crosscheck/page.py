@@ -61,9 +61,10 @@ def _slowdown(key: str, check: Mapping[str, Any]) -> str:
     head = ("planted", "question", "found", "times as slow, median", "intervals lie in")
     lines = []
     for row in check["slowdowns"]:
-        span = f"{row['lowest']:.2f} to {row['highest']:.2f}"
+        span = f"{row['lowest']:.2f} to {row['highest']:.2f}" if row["pairs"] else "-"
+        ratio = f"{row['times_as_slow']:.2f}" if row["pairs"] else "-"
         found = f"{row['found']} of {row['pairs']}"
-        lines.append((f"+{row['slowdown']:.0%}", row["question"], found, f"{row['times_as_slow']:.2f}", span))
+        lines.append((f"+{row['slowdown']:.0%}", row["question"], found, ratio, span))
     return (
         f"## {title(key)}\n\n"
         f"Null servers that keep the processor busy for {check['service_ms']:g} ms on every request, and others that "
