@@ -17,6 +17,7 @@ from export.format import Format, LoadedModel
 FILE = "model.tflite"
 SIGNATURE_FILE = "signature.json"
 """Beside a model with several signatures: the one that was chosen."""
+LONG_BYTES = 1 << 20
 SERVING_DEFAULT = "serving_default"
 
 
@@ -144,11 +145,19 @@ def run_first_subgraph(
             interpreter.allocate_tensors()
             shapes.update({name: tensors[name].shape for name in inputs})
         for name, index in inputs.items():
-            interpreter.set_tensor(index, tensors[name])
+            set_content(interpreter, index, tensors[name])
         interpreter.invoke()
         return {name: content(interpreter, index) for name, index in outputs.items()}
 
     return run
+
+
+def set_content(interpreter: Any, index: int, array: np.ndarray) -> None:
+    """Set an input: LiteRT copies while it holds Python's lock, which a long array may not, or other threads wait."""
+    if array.nbytes < LONG_BYTES or array.dtype == np.object_:
+        interpreter.set_tensor(index, array)
+    else:
+        np.copyto(interpreter.tensor(index)(), array, casting="no")  # no reference to the view may be left
 
 
 def content(interpreter: Any, index: int) -> np.ndarray:
