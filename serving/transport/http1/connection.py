@@ -19,6 +19,10 @@ from serving.transport.offload import join, run_long
 from serving.transport.unread import UnreadAnswer
 
 ALLOWED = "GET, HEAD, POST, OPTIONS"
+FEED_BYTES = 4096
+"""So much is parsed at a time, but of a body, which is taken as it comes."""
+BURST_REQUESTS = 64
+"""After so many requests that came at once the event loop serves the other connections."""
 
 
 class Connection(asyncio.Protocol):
@@ -32,9 +36,12 @@ class Connection(asyncio.Protocol):
         self.unread: UnreadAnswer | None = None
         """What waits for a client that reads slower than it is answered."""
         self._reader = RequestReader(shared.limits, self._take, self._send_continue)
+        self._backlog = b""  # what has come and is not parsed yet
         self._counted = 0  # bytes of the unfinished body in shared.buffered_bytes
         self._pace: Pace | None = None  # of the unfinished body
         self._pending: deque[Exchange] = deque()
+        self._taken = 0  # requests since the beginning
+        self._loop = asyncio.get_running_loop()
         self._ended = self._refused = self._lingering = self._paused = False
 
     # asyncio.Protocol
@@ -78,7 +85,10 @@ class Connection(asyncio.Protocol):
         if self._reader.reading:
             self._pace = None
             self.deadline_s = self.shared.now_s() + self.shared.limits.silence_timeout_s
-        self._transport.resume_reading()
+        if self._backlog:
+            self._loop.call_soon(self._read_backlog)
+        else:
+            self._transport.resume_reading()
 
     def _forget_unread(self) -> None:
         if self.unread is not None:
@@ -88,8 +98,30 @@ class Connection(asyncio.Protocol):
     # requests
 
     def data_received(self, data: bytes) -> None:
-        if self._ended:
-            return  # nothing after a request that closes, or one that was refused, is looked at
+        if len(data) <= FEED_BYTES and not (self._backlog or self._ended):
+            self._feed(data)
+        else:
+            self._backlog += data
+            self._read_backlog()
+
+    def _read_backlog(self) -> None:
+        """Parse what has come, a piece at a time, at most BURST_REQUESTS before the loop serves others."""
+        ends, is_late = self._taken + BURST_REQUESTS, not self._transport.is_reading()
+        while self._backlog and not self._ended:
+            if self._paused or self.unread is not None:
+                return
+            if self._taken >= ends:
+                self._transport.pause_reading()
+                self._loop.call_soon(self._read_backlog)
+                return
+            data, size = self._backlog, None if self._reader.in_body else FEED_BYTES
+            self._backlog = b"" if size is None else data[size:]
+            self._feed(data[:size])
+        self._backlog = b""  # nothing after a request that closes, or one that was refused, is looked at
+        if is_late and not (self._paused or self.unread is not None or self.closed):
+            self._transport.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
         reader = self._reader
         began = not reader.reading
         try:
@@ -133,6 +165,7 @@ class Connection(asyncio.Protocol):
         """Answer a whole request, now or when its handler has one."""
         if self._ended:
             return
+        self._taken += 1
         if received.size:
             self._count(received.size)
         exchange = Exchange(self, received.request, received.keep_alive, received.version)

@@ -66,6 +66,11 @@ class RequestReader:
         self._head_bytes = self._overhead_bytes = 0
         self._version = "1.1"
 
+    @property
+    def in_body(self) -> bool:
+        """Whether what comes next belongs to a body."""
+        return self.reading and not self.in_headers
+
     def feed(self, data: bytes) -> None:
         """Take bytes as they come; raises RefusedRequest."""
         fed_bytes = len(data)

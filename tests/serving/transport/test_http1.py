@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
 
+from serving.transport.http1.connection import BURST_REQUESTS, FEED_BYTES
 from serving.transport.limits import Limits
 
 CLOSE = b"Connection: close\r\n"
@@ -39,6 +41,22 @@ def test_more_pipelined_requests_than_are_read_at_once_are_all_answered(serving:
         assert answer.count(b"HTTP/1.1 200 ") == 21
 
     serving(body, Limits(pipelined=4))
+
+
+def test_flood_of_pipelined_requests_leaves_the_loop_to_others(serving: Any) -> None:
+    async def body(served: Any) -> None:
+        reader, writer = await served.send(b"GET / HTTP/1.1\r\n\r\n" * 5000 + LAST)
+        counts = [0]
+        while len(served.requests) < 5001:
+            await asyncio.sleep(0)
+            counts.append(len(served.requests))
+        steps = [after - before for before, after in itertools.pairwise(counts)]
+        assert max(steps) <= 2 * (BURST_REQUESTS + FEED_BYTES // 18)  # two callbacks may lie between two looks
+        answer = await reader.read()
+        writer.close()
+        assert answer.count(b"HTTP/1.1 200 ") == 5001
+
+    serving(body)
 
 
 def test_expectation_is_met_before_the_body(serving: Any) -> None:

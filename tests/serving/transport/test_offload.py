@@ -143,8 +143,8 @@ def test_large_answers_go_out_in_pieces_turn_by_turn(eventually_async: Any) -> N
     writes = asyncio.run(both())
     assert max(map(len, writes)) < SEND_BYTES + 2000
     assert sum(map(len, writes)) > 10 * SEND_BYTES
-    turns = [int.from_bytes(write[5:9], "big") for write in writes if len(write) > 1000]
-    assert turns[:6] == [1, 3, 1, 3, 1, 3]
+    order = [int.from_bytes(write[5:9], "big") for write in writes if len(write) > 1000]
+    assert order[:6] == [1, 3, 1, 3, 1, 3]
 
 
 def test_blocked_connection_sends_nothing_until_it_is_read(eventually_async: Any) -> None:
