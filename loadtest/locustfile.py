@@ -51,12 +51,12 @@ def microseconds_kept(latency_ms: float) -> float:
 def open_session(endpoint: Endpoint, environment: Environment) -> FreeSession:
     """What this process's users of `endpoint` share, made for the first of them."""
     if endpoint.name not in SESSIONS:
-        given = options(environment)
+        choices = options(environment)
         load = Load(build_target(endpoint), report=locust_report(environment, endpoint))
         worker = max(0, getattr(environment.runner, "worker_index", 0))
         load.next_index = worker * 17  # other samples than the other processes' users
         SESSIONS[endpoint.name] = FreeSession(
-            load, _scenario(given), given.seed, worker, given.load_workers, given.load_users
+            load, _scenario(choices), choices.seed, worker, choices.load_workers, choices.load_users
         )
     return SESSIONS[endpoint.name]
 
@@ -64,14 +64,14 @@ def open_session(endpoint: Endpoint, environment: Environment) -> FreeSession:
 def options(environment: Environment) -> argparse.Namespace:
     """The command line's options, in a worker those of its master."""
     assert environment.parsed_options is not None
-    found: argparse.Namespace = environment.parsed_options
-    return found
+    parsed: argparse.Namespace = environment.parsed_options
+    return parsed
 
 
-def _scenario(given: argparse.Namespace) -> Scenario:
-    if given.arrivals == "closed":
-        return Closed(given.load_users, FOREVER_S)
-    return Open(given.rate, FOREVER_S, given.arrivals, given.in_flight_cap)
+def _scenario(choices: argparse.Namespace) -> Scenario:
+    if choices.arrivals == "closed":
+        return Closed(choices.load_users, FOREVER_S)
+    return Open(choices.rate, FOREVER_S, choices.arrivals, choices.in_flight_cap)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +100,9 @@ def choose_endpoints(environment: Environment, **_: object) -> None:
     """Keep the user classes that `--endpoint` asks for."""
     if wanted := tuple(options(environment).endpoint or ()):
         kept = [
-            one for one in environment.user_classes if cast("type[EndpointUser]", one).endpoint.name.startswith(wanted)
+            kind
+            for kind in environment.user_classes
+            if cast("type[EndpointUser]", kind).endpoint.name.startswith(wanted)
         ]
         if not kept:
             print(
@@ -134,8 +136,8 @@ def keep_raw_times(environment: Environment, **_: object) -> None:
 def add_users() -> None:
     """Define a user class for every running endpoint in this module, where Locust looks for them."""
     for endpoint in read_running(Path(os.environ.get("ENDPOINTS", ENDPOINTS))):
-        found = user_class(endpoint, partial(open_session, endpoint))
-        globals()[found.__name__] = found
+        users = user_class(endpoint, partial(open_session, endpoint))
+        globals()[users.__name__] = users
     hooks: Any = events  # Locust leaves them without types
     hooks.init_command_line_parser.add_listener(add_arguments)
     hooks.init.add_listener(choose_endpoints)

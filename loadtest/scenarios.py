@@ -165,7 +165,7 @@ def _on_seconds(burst: Burst) -> float:
 
 def to_fields(scenario: Scenario) -> dict[str, Any]:
     """A scenario as JSON has it; `from_fields` reads it back."""
-    kind = next(name for name, found in KINDS.items() if found is type(scenario))
+    kind = next(name for name, kind_class in KINDS.items() if kind_class is type(scenario))
     return {"kind": kind, **asdict(scenario)}
 
 

@@ -88,7 +88,7 @@ def _figures(name: str, runs: Measured, made: Sequence[Result], fits: Mapping[st
         "client_cpu_share": max(result.client.cpu_share for result in made),
         "idle_cpu_share": max(idle) if idle else None,
         "marked_blocks": sum(share > MARKED_SHARE for share in idle),
-        "split": _split([result.latency_split for result in made if result.latency_split]),
+        "split": mean_split([result.latency_split for result in made if result.latency_split]),
     }
 
 
@@ -134,7 +134,7 @@ def _per_1000(values: Sequence[float | None], answers: int) -> float | None:
     return None if total is None or not answers else total / answers * 1000
 
 
-def _split(splits: Sequence[Split]) -> Split | None:
+def mean_split(splits: Sequence[Split]) -> Split | None:
     """Where the time went, as the server told it: the mean over the rounds."""
     if not splits:
         return None

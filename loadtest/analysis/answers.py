@@ -49,10 +49,10 @@ def answer(
         _subject(endpoints, fits, "cpu", busiest, "cpu_s_per_1000", lambda point: point.cpu_s_per_1000),
         _start_subject(endpoints, cold),
     ]
-    asked = [subject for subject in subjects if subject is not None]
-    inferred = [subject.fit for subject in asked if subject.fit.starts > 1]
+    subjects_there = [subject for subject in subjects if subject is not None]
+    inferred = [subject.fit for subject in subjects_there if subject.fit.starts > 1]
     critical = critical_value(inferred) if inferred else math.inf
-    rankings = [rank(subject, critical) for subject in asked]
+    rankings = [rank(subject, critical) for subject in subjects_there]
     rankings += [_cost(ranking, price_per_vcpu_hour) for ranking in rankings if ranking.question == "cpu"]
     rankings.append(_plain(endpoints, "memory", "peak_rss_bytes", "its processes are not ours to look into"))
     rankings.append(_plain(endpoints, "size", "size_bytes", "its artifact is not in the repository"))
@@ -60,7 +60,7 @@ def answer(
         rankings.append(_starts_once(endpoints))
     return Answers(
         tuple(ranking for ranking in rankings if ranking.ranked),
-        named_questions(endpoints, asked[:3], critical),
+        named_questions(endpoints, subjects_there[:3], critical),
         tuple(_overheads(endpoints, in_process)),
         _family(comparisons(inferred)),
     )
@@ -131,7 +131,7 @@ def _times(figure: Estimate, factor: float) -> Estimate:
 
 
 def _overheads(endpoints: Sequence[EndpointReport], in_process: Sequence[InProcess]) -> list[Overhead]:
-    """The p50 of a single user over that of the artifact run in its own process, one row at a time."""
+    """The p50 of a single user over that of the artifact run in its floor_error process, one row at a time."""
     alone = {row.artifact: row for row in in_process if row.batch_size == 1}
     overheads = []
     for endpoint in endpoints:
@@ -146,10 +146,10 @@ def _factor(served: Estimate, floor: InProcess) -> Estimate:
     value = served.value / floor.latency_p50_ms
     if served.error is None or served.degrees is None:
         return Estimate(value)
-    own = 0.0
+    floor_error = 0.0
     if floor.latency_low_ms and floor.latency_high_ms:
-        own = math.log(floor.latency_high_ms / floor.latency_low_ms) / 2 / 1.96
-    error = math.hypot(served.error, own)
+        floor_error = math.log(floor.latency_high_ms / floor.latency_low_ms) / 2 / 1.96
+    error = math.hypot(served.error, floor_error)
     return estimate(math.log(value), error, served.degrees, float(student.ppf(0.975, served.degrees)))
 
 

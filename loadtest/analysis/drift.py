@@ -88,8 +88,8 @@ def _first_noise(
     typical = max(1.4826 * float(np.median(np.abs(residuals))), LEAST_NOISE) ** 2
     noise = np.empty(count)
     for number in range(count):
-        own = 1.4826 * float(np.median(np.abs(residuals[endpoints == number])))
-        noise[number] = max(own**2, typical / 4)
+        deviation = 1.4826 * float(np.median(np.abs(residuals[endpoints == number])))
+        noise[number] = max(deviation**2, typical / 4)
     return noise, (TAIL_DEGREES + 1) / (TAIL_DEGREES + residuals**2 / noise[endpoints])
 
 
@@ -100,8 +100,8 @@ def _moderated(squares: np.ndarray, endpoints: np.ndarray, count: int) -> np.nda
     """
     sums = np.bincount(endpoints, squares, count)
     blocks = np.bincount(endpoints, minlength=count)
-    own = np.maximum(sums / np.maximum(blocks, 1), LEAST_NOISE**2)
-    typical = float(np.exp(np.log(own).mean()))
+    variances = np.maximum(sums / np.maximum(blocks, 1), LEAST_NOISE**2)
+    typical = float(np.exp(np.log(variances).mean()))
     moderated: np.ndarray = np.maximum((2 * typical + sums) / (2 + blocks), LEAST_NOISE**2)
     return moderated
 

@@ -51,8 +51,8 @@ def combine(names: Sequence[str], starts: Sequence[Levels]) -> Fit:
     variances, degrees = within, block_degrees
     if count > 1:
         variances, degrees = _between(levels - common[:, None], within, block_degrees)
-    own = np.mean([start.covariance.mean() for start in starts])
-    shared = max(float(common.var(ddof=1)) if count > 1 else 0.0, float(own)) / count
+    from_blocks = np.mean([start.covariance.mean() for start in starts])
+    shared = max(float(common.var(ddof=1)) if count > 1 else 0.0, float(from_blocks)) / count
     return Fit(tuple(names), levels.mean(axis=0), variances / count, degrees, shared if many > 1 else 0.0, count)
 
 
@@ -72,13 +72,13 @@ def _between(relative: np.ndarray, within: np.ndarray, block_degrees: np.ndarray
     scale = many / (many - 1) if many > 1 else 1.0
     squares = ((relative - relative.mean(axis=0)) ** 2).sum(axis=0) / (count - 1) * scale
     observed = np.maximum(squares, LEAST_VARIANCE)
-    own = float(count - 1)
+    own_degrees = float(count - 1)
     if many < 3:
-        return np.maximum(observed.mean(), within), np.full(many, own * max(many - 1, 1))
-    prior_degrees, prior = fit_prior(observed, own)
-    prior_degrees = min(prior_degrees, own * (many - 1))  # no more than the starts of all endpoints hold
-    moderated = (prior_degrees * prior + own * observed) / (prior_degrees + own)
-    total = np.full(many, prior_degrees + own)
+        return np.maximum(observed.mean(), within), np.full(many, own_degrees * max(many - 1, 1))
+    prior_degrees, prior = fit_prior(observed, own_degrees)
+    prior_degrees = min(prior_degrees, own_degrees * (many - 1))  # no more than the starts of all endpoints hold
+    moderated = (prior_degrees * prior + own_degrees * observed) / (prior_degrees + own_degrees)
+    total = np.full(many, prior_degrees + own_degrees)
     return np.maximum(moderated, within), np.where(moderated >= within, total, np.maximum(total, block_degrees))
 
 

@@ -37,19 +37,19 @@ FIGURES = ("throughput_rps", "p50", "p90", "p95", "p99", "cpu_s_per_1000")
 def summarise(results: Path = RESULTS) -> Report:
     """The report of the comparison in `results`, or of the latest one below it."""
     folder = find_comparison(results)
-    asked = json.loads((folder / "comparison.json").read_bytes())
-    if "rate_rps" not in asked:
+    comparison = json.loads((folder / "comparison.json").read_bytes())
+    if "rate_rps" not in comparison:
         raise StageError(f"{shown(folder)} is of an older version: measure again with `make compare`")
-    scenarios = [from_fields(fields) for fields in asked["scenarios"]]
+    scenarios = [from_fields(fields) for fields in comparison["scenarios"]]
     measured = read_results(folder, scenarios)
     if not measured:
         raise StageError(f"{shown(folder)} has no results yet: run `make loadtest RESUME={folder.name}`")
     schedule = Schedule.read(folder / "schedule.json")
     around = Surroundings(
         scenarios=tuple(scenarios),
-        artifacts=tuple(read_fields(Artifact, fields) for fields in asked["artifacts"]),
+        artifacts=tuple(read_fields(Artifact, fields) for fields in comparison["artifacts"]),
         clients=beside.read_clients(folder),
-        stands_in_for=asked["stands_in_for"],
+        stands_in_for=comparison["stands_in_for"],
         schedule=schedule,
     )
     fits = fit_all(measured, scenarios)
@@ -61,12 +61,12 @@ def summarise(results: Path = RESULTS) -> Report:
     answers = answer(endpoints, fits, cold_start_fit(measured), in_process, f"closed-{busiest}", price)
     names = {endpoint.name for endpoint in endpoints}
     return Report(
-        comparison=asked["name"],
+        comparison=comparison["name"],
         generated=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=asked["command"],
+        command=comparison["command"],
         complete=_is_complete(schedule, measured),
-        design=_design(asked, schedule, busiest, endpoints, measured),
-        environment=read_fields(Environment, asked["environment"]),
+        design=_design(comparison, schedule, busiest, endpoints, measured),
+        environment=read_fields(Environment, comparison["environment"]),
         family=answers.family,
         steadiness=judge_machine(fits, measured),
         endpoints=tuple(endpoints),
@@ -132,7 +132,7 @@ def _is_complete(schedule: Schedule | None, measured: Mapping[str, Mapping[str, 
 
 
 def _design(
-    asked: Mapping[str, Any],
+    comparison: Mapping[str, Any],
     schedule: Schedule | None,
     busiest: int,
     endpoints: Sequence[EndpointReport],
@@ -141,15 +141,15 @@ def _design(
     points = [point for endpoint in endpoints for point in endpoint.points if point.blocks]
     results = [result for runs in measured.values() for each in runs.values() for result in each.results]
     return Design(
-        profile=asked["profile"],
-        seed=asked["seed"],
+        profile=comparison["profile"],
+        seed=comparison["seed"],
         starts=len({result.round for result in results}),
         blocks=max((point.blocks for point in points), default=0),
         block_s=min((point.block_s for point in points), default=0.0),
         groups=schedule.groups if schedule else (),
-        target_ms=asked["target_ms"],
+        target_ms=comparison["target_ms"],
         open_load=schedule.open_load if schedule else None,
-        scenarios=tuple(from_fields(fields).name for fields in asked["scenarios"]),
+        scenarios=tuple(from_fields(fields).name for fields in comparison["scenarios"]),
         users=busiest,
         elapsed_s=sum(use.elapsed_s for result in results for use in result.blocks) or None,
     )

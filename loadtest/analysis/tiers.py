@@ -102,10 +102,10 @@ def named_questions(
         outcome: Literal["a_better", "b_better", "no_difference"] = "a_better" if better else "b_better"
         if not is_different(estimate):
             outcome = "no_difference"
-        asked = subject.question
-        if asked in ("throughput", "latency_alone", "latency_open"):
+        question = subject.question
+        if question in ("throughput", "latency_alone", "latency_open"):
             values = getattr(one, about), getattr(other, about)
-            questions.append(Question(about, asked, one.name, other.name, *values, estimate, outcome))
+            questions.append(Question(about, question, one.name, other.name, *values, estimate, outcome))
     return tuple(questions)
 
 

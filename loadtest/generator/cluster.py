@@ -60,7 +60,7 @@ def run_cluster(path: Path, workers: int) -> int:
         for plan in plans:
             if plan.warm_up_s:
                 master.warm_up(plan)
-        return _run_blocks(master, plans)
+        return _run_blocks(master, plans, path.with_suffix(".progress"))
     finally:
         runner.quit()
 
@@ -73,8 +73,11 @@ def _wait_for_workers(runner: MasterRunner, workers: int) -> None:
         gevent.sleep(0.1)
 
 
-def _run_blocks(master: Master, plans: Sequence[EndpointPlan]) -> int:
-    """Make the blocks of all runs, endpoint by endpoint in turn; a run that a worker can't make is left out."""
+def _run_blocks(master: Master, plans: Sequence[EndpointPlan], counter: Path) -> int:
+    """Make the blocks of all runs, endpoint by endpoint in turn; a run that a worker can't make is left out.
+
+    `counter` grows by a byte with each block.
+    """
     blocks: dict[str, list[list[Part]]] = {}
     refused: dict[str, str] = {}
     started: dict[str, str] = {}
@@ -90,6 +93,8 @@ def _run_blocks(master: Master, plans: Sequence[EndpointPlan]) -> int:
             refused[run.path] = faults[0]
             _write(plan, run, {"preflight_error": faults[0]})
             continue
+        with counter.open("ab") as file:
+            file.write(b".")
         made = blocks.setdefault(run.path, [])
         made.append(parts)
         if len(made) == run.blocks:

@@ -102,5 +102,5 @@ def _look() -> None:
     while True:
         gevent.sleep(LOOK_S)
         now_s = time.monotonic()
-        for one in list(_OPEN):
-            one.give_up(now_s)
+        for sock in list(_OPEN):
+            sock.give_up(now_s)

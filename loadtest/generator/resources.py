@@ -43,7 +43,7 @@ def usage(pid: int) -> Usage | None:
         tree = [root, *root.children(recursive=True)]
     except psutil.Error:
         return None
-    parts = [found for process in tree if (found := _of_process(process)) is not None]
+    parts = [part for process in tree if (part := _of_process(process)) is not None]
     switches = [part[3] for part in parts]
     return Usage(
         cpu_s=sum(part[0] for part in parts),
@@ -117,13 +117,13 @@ def _of_process(process: psutil.Process) -> tuple[float, int, int, int | None, i
 
 
 def _numbers(path: Path) -> dict[str, int]:
-    found = {}
+    numbers = {}
     for line in path.read_text().splitlines():
         name, _, rest = line.partition(":")
         value = rest.split()
         if value and value[0].isdigit():
-            found[name] = int(value[0])
-    return found
+            numbers[name] = int(value[0])
+    return numbers
 
 
 def _throttled_s(pid: int) -> float | None:

@@ -22,7 +22,7 @@ from serving.transport.http2.frames import literal_headers
 
 PIECE_S = 0.25
 QUESTION = {"x-server-timing": "1"}
-_TOLD = re.compile(r'queue;dur=([0-9.]+), compute;dur=([0-9.]+), batch;desc="([0-9]+)"')
+_SERVER_TIMING = re.compile(r'queue;dur=([0-9.]+), compute;dur=([0-9.]+), batch;desc="([0-9]+)"')
 FAULTS = (OSError, BrokenAnswerError, ValueError)
 Split = tuple[float, float, float]
 """Queue and compute in milliseconds, and the rows of the run."""
@@ -34,12 +34,12 @@ def ask_split(target: Target, users: int, seconds: float = PIECE_S) -> dict[str,
     `users` ask without a pause; one whose connection fails asks no more, as failures are counted in the runs. `rest_ms`
     is what is left of the latency: HTTP or gRPC, decoding and encoding, the way there and back, the client.
     """
-    asked = [with_question(target, request) for request in target.requests]
-    if not _tells(target, asked[0]):
+    requests = [with_question(target, request) for request in target.requests]
+    if not _tells(target, requests[0]):
         return None
     rows: list[tuple[float, ...]] = []
     ends_s = time.perf_counter() + seconds
-    gevent.joinall([gevent.spawn(_ask, target, asked, rows, ends_s) for _ in range(users)], raise_error=True)
+    gevent.joinall([gevent.spawn(_ask, target, requests, rows, ends_s) for _ in range(users)], raise_error=True)
     if not rows:
         return None
     return {"users": users, "requests": len(rows), **middle(rows)}
@@ -64,35 +64,35 @@ def with_question(target: Target, request: Any) -> Any:
     return first + b"\r\n" + lines.encode() + rest
 
 
-def told(target: Target, connection: Connection, answer: Answer) -> Split | None:
+def split_in(target: Target, connection: Connection, answer: Answer) -> Split | None:
     """The split in an answer, or None."""
     if target.endpoint.protocol == "grpc":
         fields: Mapping[str, str] = dict(getattr(connection, "headers", ()))
-        found = _TOLD.fullmatch(fields.get("server-timing", ""))
+        match = _SERVER_TIMING.fullmatch(fields.get("server-timing", ""))
     else:
-        found = _TOLD.search(answer.head.decode("latin-1"))
-    return (float(found[1]), float(found[2]), float(found[3])) if found else None
+        match = _SERVER_TIMING.search(answer.head.decode("latin-1"))
+    return (float(match[1]), float(match[2]), float(match[3])) if match else None
 
 
 def _tells(target: Target, request: Any) -> bool:
     connection = target.connection(HubSocket)
     try:
-        return told(target, connection, connection.exchange(request)) is not None
+        return split_in(target, connection, connection.exchange(request)) is not None
     except FAULTS:
         return False
     finally:
         connection.close()
 
 
-def _ask(target: Target, asked: list[Any], rows: list[tuple[float, ...]], ends_s: float) -> None:
+def _ask(target: Target, requests: list[Any], rows: list[tuple[float, ...]], ends_s: float) -> None:
     connection = target.connection(HubSocket)
     try:
         connection.connect()
         while (began_s := time.perf_counter()) < ends_s:
-            index = len(rows) % len(asked)
-            answer = connection.exchange(asked[index])
+            index = len(rows) % len(requests)
+            answer = connection.exchange(requests[index])
             latency_ms = (time.perf_counter() - began_s) * 1e3
-            split = told(target, connection, answer)
+            split = split_in(target, connection, answer)
             if split is not None and not target.fault(index, answer):
                 rows.append((latency_ms, *split, latency_ms - split[0] - split[1]))
     except FAULTS:

@@ -120,7 +120,7 @@ class Conductor:
         chosen = servers or choose_servers(comparison.servers, comparison.attached, comparison.only)
         self.servers = list(chosen)
         comparison.write(self.servers)
-        self.asked = json.loads((comparison.folder / "comparison.json").read_bytes())
+        self.written = json.loads((comparison.folder / "comparison.json").read_bytes())
         self.endpoints = [endpoint for server in self.servers for endpoint in server.endpoints]
         self.probes: dict[str, Probe] = {}
         self.failed: set[str] = set()
@@ -220,7 +220,7 @@ class Conductor:
             self._generate(plans, bar)
         for plan in plans:
             result = Result.read(Path(plan.runs[0].path + ".json"))
-            if result.samples_sha256 not in ("", self.asked["samples_sha256"]):
+            if result.samples_sha256 not in ("", self.written["samples_sha256"]):
                 raise StageError("samples.npz changed during the comparison: begin it again with `make loadtest`")
 
     def _generate(self, plans: list[EndpointPlan], bar: tqdm[Any] | None = None) -> None:
@@ -253,7 +253,7 @@ class Conductor:
         context: Mapping[str, Any] = {
             "comparison": self.comparison.name,
             "command": self.comparison.command,
-            "environment": self.asked["environment"],
+            "environment": self.written["environment"],
             "settings": asdict(server.settings) if server.server else None,
             "cold_start": group.cold.get(endpoint.name),
         }

@@ -53,13 +53,13 @@ def environment(server_cpus: list[int] | None, client_cpus: list[int] | None) ->
 
 def versions() -> dict[str, str]:
     """The installed versions of the packages that bear on a result."""
-    found = {}
+    installed = {}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def _cpu_model() -> str:

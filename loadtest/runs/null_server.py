@@ -181,16 +181,16 @@ def main() -> int:
         "--fault", choices=("wrong", "close", "exit"), default="", help="what goes wrong (gRPC: always a close)"
     )
     parser.add_argument("--fault-after", type=int, default=0, help="requests before the fault begins")
-    given = parser.parse_args()
-    answer = given.answer.read_bytes() if given.answer else b"{}"
-    delays = (given.stall_after, given.stall_ms / 1e3, given.service_ms / 1e3)
-    behaviour = Behaviour(answer, *delays, given.fault, given.fault_after)
+    options = parser.parse_args()
+    answer = options.answer.read_bytes() if options.answer else b"{}"
+    delays = (options.stall_after, options.stall_ms / 1e3, options.service_ms / 1e3)
+    behaviour = Behaviour(answer, *delays, options.fault, options.fault_after)
     try:
         import uvloop
     except ImportError:
-        asyncio.run(_serve(given.protocol, given.port, behaviour))
+        asyncio.run(_serve(options.protocol, options.port, behaviour))
     else:
-        uvloop.run(_serve(given.protocol, given.port, behaviour))
+        uvloop.run(_serve(options.protocol, options.port, behaviour))
     return 0
 
 

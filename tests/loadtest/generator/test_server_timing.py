@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from contract import ROOT
-from loadtest.analysis.aggregate import _split
+from loadtest.analysis.aggregate import mean_split
+from loadtest.analysis.figures import Split
 
 TOLD = 'queue;dur=0.250, compute;dur=0.500, batch;desc="8"'
 CODE = """
@@ -23,9 +24,9 @@ from serving.server import Call, Endpoint
 def answer(sock, address):
     while data := sock.recv(65536):
         asked = b"\\r\\nx-server-timing: 1\\r\\n" in data and {tells}
-        told = b'Server-Timing: {told}\\r\\n' if asked else b""
+        split_in = b'Server-Timing: {split_in}\\r\\n' if asked else b""
         gevent.sleep(0.002)
-        sock.sendall(b"HTTP/1.1 200 OK\\r\\n" + told + b"Content-Length: 2\\r\\n\\r\\nok")
+        sock.sendall(b"HTTP/1.1 200 OK\\r\\n" + split_in + b"Content-Length: 2\\r\\n\\r\\nok")
 server = StreamServer(("127.0.0.1", 0), answer); server.start()
 endpoint = Endpoint("s", "a", "rest", server.server_port)
 check = Check(lambda body, _: {{}}, lambda _: "", 200)
@@ -34,7 +35,7 @@ print(json.dumps(ask_split(assemble(endpoint, [Call("/x", b"body")], [check], ""
 
 
 def asked(tells: bool) -> Any:
-    code = CODE.format(tells=tells, told=TOLD)
+    code = CODE.format(tells=tells, split_in=TOLD)
     done = subprocess.run((sys.executable, "-c", code), cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -60,20 +61,20 @@ def test_parts_of_the_middle_add_up() -> None:
 
 
 def test_split_over_grpc_comes_with_the_trailers() -> None:
-    from loadtest.generator.server_timing import told, with_question
+    from loadtest.generator.server_timing import split_in, with_question
 
     target: Any = SimpleNamespace(endpoint=SimpleNamespace(protocol="grpc"))
     block, payloads = with_question(target, (b"block", [b"data"]))
     assert block.startswith(b"block")
     assert b"x-server-timing" in block
     connection: Any = SimpleNamespace(headers=[("grpc-status", "0"), ("server-timing", TOLD)])
-    assert told(target, connection, None) == (0.25, 0.5, 8)  # type: ignore[arg-type] # gRPC's answer has no head
+    assert split_in(target, connection, None) == (0.25, 0.5, 8)  # type: ignore[arg-type] # gRPC's answer has no head
     assert payloads == [b"data"]
 
 
 def test_rounds_are_put_together() -> None:
-    rounds = [{"users": 8, "requests": 9, "latency_ms": v, "queue_ms": 1.0, "compute_ms": 2.0, "rest_ms": v - 3,
-               "batch_rows": 4.0} for v in (5.0, 7.0, 6.0)]  # fmt: skip
-    split = _split(rounds)
-    assert split == {"users": 8, "requests": 9, "latency_ms": 6.0, "queue_ms": 1.0, "compute_ms": 2.0, "rest_ms": 3.0,
-                     "batch_rows": 4.0}  # fmt: skip
+    rounds = [Split(32, 100, latency, 0.5, 1.0, latency - 1.5, 8.0) for latency in (3.0, 5.0)]
+    mean = mean_split(rounds)
+    assert mean is not None
+    assert (mean.users, mean.requests, mean.latency_ms, mean.rest_ms) == (32, 200, 4.0, 2.5)
+    assert mean_split([]) is None
