@@ -4,7 +4,7 @@
     python -m loadtest --host HOST | --endpoints FILE        servers that run already
     python -m loadtest report | summary | gate | slo | in-process | crosscheck | bench | faults | …    each has --help
 
-Reads the model repository; writes `artifacts/results/<comparison>/`.
+Reads the model repository; writes `<workspace>/results/<comparison>/`.
 """
 
 from __future__ import annotations

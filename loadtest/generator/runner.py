@@ -38,6 +38,7 @@ WARM_UP_GAIN = 1.1
 """A piece of the warm-up that is answered faster than the best before by this factor calls for others."""
 WARM_UP_PATIENCE = 2
 """Pieces in a row that bring no gain, after which it is warm."""
+OPEN_FILES = 65_536
 SEED_STEP = 10_007
 """Between the seeds of a run's blocks."""
 
@@ -78,9 +79,11 @@ def run_plan(path: Path) -> int:
 
 
 def _allow_open_files() -> None:
-    """Every user of every endpoint has a connection: allow as many open files as the system lets."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Every user of every endpoint has a connection: allow enough open files, as far as the system lets."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if wanted > allowed != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def run_blocks(driver: BlockDriver, endpoints: Sequence[ReadyEndpoint], counter: Path) -> None:

@@ -1,6 +1,6 @@
 """A comparison: every server is started several times, and in each round all endpoints take turns block by block.
 
-Reads the model repository; writes `artifacts/results/<comparison>/`: `comparison.json` (what was asked, and the
+Reads the model repository; writes `<workspace>/results/<comparison>/`: `comparison.json` (what was asked, and the
 environment), `clients.json`, `schedule.json` (how many blocks of which length), and per endpoint
 `<scenario>-<round>.json` with the raw `.npz` beside it. What is measured stays when a run is interrupted; running the
 same comparison again makes only what is missing.
