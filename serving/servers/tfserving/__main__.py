@@ -8,6 +8,7 @@ HandleReloadConfigRequest is refused: change the file instead. The metrics are t
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -30,15 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     telemetry = Telemetry(flags.workers)
     if flags.workers > 1 and not flags.version:
-        return run_workers(flags.workers, lambda worker: _serve(flags, telemetry, worker))
-    return _serve(flags, telemetry, 0)
+        supervisor = os.getpid()
+        return run_workers(flags.workers, lambda worker: _serve(flags, telemetry, worker, supervisor))
+    return _serve(flags, telemetry, 0, os.getppid())
 
 
-def _serve(flags: Flags, telemetry: Telemetry, worker: int) -> int:
+def _serve(flags: Flags, telemetry: Telemetry, worker: int, parent: int) -> int:
     from serving.servers.tfserving.program import run  # TensorFlow starts threads: after the fork
 
     telemetry.use_slab(worker)
-    return run(flags, telemetry)
+    return run(flags, telemetry, parent)
 
 
 if __name__ == "__main__":

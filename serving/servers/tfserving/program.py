@@ -46,9 +46,11 @@ HEADER_BYTES = 1 << 20
 class Program:
     """One running server."""
 
-    def __init__(self, flags: Flags, telemetry: Telemetry) -> None:
+    def __init__(self, flags: Flags, telemetry: Telemetry, parent: int) -> None:
+        """Serve as `flags` say; `parent` is the process whose end ends a worker."""
         self._flags = flags
         self._telemetry = telemetry
+        self._parent = parent
         intra, inter = session_threads(flags)
         self._session = SessionSettings(intra, inter, tuple(flags.saved_model_tags.split(",")))
         self._batching = read_batching(flags.batching_parameters_file) if flags.enable_batching else None
@@ -116,11 +118,11 @@ class Program:
         return [ModelConfig(flags.model_name, Path(flags.model_base_path))]
 
     async def _poll(self) -> None:
-        wait_s, parent = self._flags.file_system_poll_wait_seconds, os.getppid()
+        wait_s = self._flags.file_system_poll_wait_seconds
         while wait_s > 0:
             await asyncio.sleep(wait_s)
             self._library.poll()
-            if self._flags.workers > 1 and os.getppid() != parent:
+            if self._flags.workers > 1 and os.getppid() != self._parent:
                 os.kill(os.getpid(), signal.SIGTERM)  # the supervisor was killed: nobody would end this worker
 
     async def _watch_config(self) -> None:
@@ -235,7 +237,7 @@ def configured_tls(path: Path) -> ssl.SSLContext:
     return context
 
 
-def run(flags: Flags, telemetry: Telemetry) -> int:
+def run(flags: Flags, telemetry: Telemetry, parent: int) -> int:
     """Serve until a signal; returns the exit status."""
     import uvloop
 
@@ -244,7 +246,7 @@ def run(flags: Flags, telemetry: Telemetry) -> int:
         return 0
 
     async def serve_all() -> None:
-        await Program(flags, telemetry).run()
+        await Program(flags, telemetry, parent).run()
 
     try:
         uvloop.run(serve_all())

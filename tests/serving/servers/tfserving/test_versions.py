@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ONE = Path(__file__).parent / "models/half_plus_two/00000123"
 PREDICT = "/v1/models/m:predict"
 
@@ -173,3 +175,13 @@ def test_a_configuration_that_can_not_be_read_changes_nothing_and_the_next_one_c
     assert running.states("first") == {123: "AVAILABLE"}
     config_of(config, first=ONE.parent, second=ONE.parent)
     running.wait_for("second", {123: "AVAILABLE"})
+
+
+def test_workers_end_with_their_supervisor_even_before_they_are_ready(
+    launch_embedded: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    running = launch_embedded("--model_name=m", f"--model_base_path={ONE.parent}", "--workers=2")
+    workers = psutil.Process(running.process.pid).children(recursive=True)
+    running.process.kill()  # one worker is ready by now, the other may still import TensorFlow
+    assert len(workers) >= 2
+    eventually(lambda: not any(worker.is_running() for worker in workers), 60)
