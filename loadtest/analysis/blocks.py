@@ -1,9 +1,10 @@
 """From the raw times of a run to the figures of its blocks. Pure.
 
 A closed loop's throughput is the number of its users over the mean length of their cycles (Little's law). The cycles of
-a user are counted from its first answer in the block to its first answer after the block's time is up, so that every
-window opens and closes at an answer (Wald's identity for renewals): a count up to a fixed end would be off by as much
-as a batch, which for slow models is all of it.
+a user are counted from its first answer once every user had one, to its first answer once every user had one after the
+time was up. So every window opens and closes at an answer (Wald's identity for renewals), and all are about as long,
+though a server may prefer some users. A count up to a fixed end would be off by as much as a batch, which for slow
+models is all of it.
 """
 
 from __future__ import annotations
@@ -55,17 +56,23 @@ def closed_throughput(table: Table, seconds: float, users: int) -> float | None:
     order = np.lexsort((table["done_us"], table["user"]))
     user, done_s = table["user"][order], table["done_us"][order] / 1e6
     right = table["outcome"][order] == RIGHT
-    cycles, answers, lasted_s = 0, 0, 0.0
-    for first, last in zip(*_runs_of(user), strict=True):
-        moments, rights = done_s[first:last], right[first:last]
-        opening = int(np.searchsorted(moments, 0.0))
-        closing = max(int(np.searchsorted(moments, seconds)), opening + 1)
-        if closing >= len(moments):
-            continue
-        cycles += closing - opening
-        answers += int(rights[opening + 1 : closing + 1].sum())
-        lasted_s += float(moments[closing] - moments[opening])
-    return users * answers / lasted_s if cycles else None
+    spans = [(done_s[first:last], right[first:last]) for first, last in zip(*_runs_of(user), strict=True)]
+    spans = [span for span in spans if (span[0] >= 0).any()]
+    firsts = [int(np.searchsorted(moments, 0.0)) for moments, _ in spans]
+    opening_s = max((moments[first] for (moments, _), first in zip(spans, firsts, strict=True)), default=0.0)
+    openings = [int(np.searchsorted(moments, opening_s)) for moments, _ in spans]
+    closings = [
+        max(int(np.searchsorted(moments, seconds)), first + 1)
+        for (moments, _), first in zip(spans, firsts, strict=True)
+    ]
+    ends = [moments[place] for (moments, _), place in zip(spans, closings, strict=True) if place < len(moments)]
+    answers, lasted_s = 0, 0.0
+    for (moments, rights), opening in zip(spans, openings, strict=True):
+        last = min(int(np.searchsorted(moments, max(ends, default=0.0))), len(moments) - 1)
+        if last > opening:
+            answers += int(rights[opening + 1 : last + 1].sum())
+            lasted_s += float(moments[last] - moments[opening])
+    return users * answers / lasted_s if lasted_s else None
 
 
 def _runs_of(sorted_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

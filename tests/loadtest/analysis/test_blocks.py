@@ -38,14 +38,14 @@ def closed_loop(
     waiting, clock_s = list(random.permutation(users)), -lead_in_s
     answers, closed = np.zeros(users, int), np.zeros(users, bool)
     rows: list[tuple[float, float, int]] = []
-    while not closed.all():
+    while waiting:  # once all are closed, what was sent is still answered
         taken, waiting = waiting[:batch], waiting[batch:]
         clock_s += service_s * float(np.exp(random.normal(0, spread) - spread**2 / 2))
         rows += [(sent[user], clock_s, user) for user in taken]
         answers[taken] += clock_s >= 0
         closed[taken] = (clock_s >= until_s) & (answers[taken] > 1)
         sent[taken] = clock_s
-        waiting += taken
+        waiting += [] if closed.all() else taken
     intended, done, user = (np.array(column) for column in zip(*rows, strict=True))
     outcome = np.full(len(rows), RIGHT, np.uint8)
     return {
@@ -73,6 +73,18 @@ def test_throughput_of_an_irregular_server_has_no_bias(users: int, batch: int) -
         table = closed_loop(users, batch, 0.01, 0.25, lead_in_s=0.05, spread=0.5, seed=seed)
         rates.append(closed_throughput(table, 0.25, users))
     assert np.mean(np.array(rates, float)) == pytest.approx(min(users, batch) / 0.01, rel=0.03)
+
+
+def test_a_server_that_prefers_some_users_is_measured_rightly() -> None:
+    moments = {0: np.arange(1, 40) * 0.5, 1: np.arange(1, 6) * 4.0}  # 2 answers a second, and one in four
+    rows = [(moment - gap, moment, user) for user, gap in ((0, 0.5), (1, 4.0)) for moment in moments[user]]
+    intended, done, user = (
+        np.array(column) * scale for column, scale in zip(zip(*rows, strict=True), (1e6, 1e6, 1), strict=True)
+    )
+    outcome = np.zeros(len(rows), np.uint8)
+    table = {"intended_us": intended, "sent_us": intended, "done_us": done, "user": user, "outcome": outcome}
+    kept = {name: column[done <= 8.5e6] for name, column in table.items()}
+    assert closed_throughput(kept, 0.5, 2) == pytest.approx(2.25, rel=0.06)
 
 
 def test_a_count_up_to_a_fixed_end_would_be_wrong() -> None:
