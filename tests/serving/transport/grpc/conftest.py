@@ -144,6 +144,7 @@ class Client:
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.socket.connect(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.decoder, self.buffer = Decoder(), b""
         self.socket.sendall(h2.CLIENT_PREFACE + frame(h2.SETTINGS, 0, 0, h2.settings(settings or {})))
 
