@@ -109,9 +109,9 @@ class ModelHost(Generic[ServableT]):
         self._notify()
 
     def _bring(self, model: HostedModel[ServableT], number: int, source: Source) -> None:
-        """Load a version that isn't there, or beside the one that is, where its files have changed."""
+        """Load a version that isn't there or is on its way out, or beside the one that is, where its files changed."""
         version = model.versions.get(number)
-        if version is None or version.is_worth_loading(source):
+        if version is None or version.state is State.UNLOADING or version.is_worth_loading(source):
             self._start(model, Version(number, source))
         elif version.state is State.AVAILABLE and version.source != source:
             newer = version.replacement

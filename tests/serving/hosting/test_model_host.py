@@ -182,6 +182,23 @@ def test_model_that_is_gone_is_unloaded() -> None:
     run(work)
 
 
+def test_model_that_is_wanted_again_while_it_is_unloaded_is_loaded_at_once() -> None:
+    async def work(host: ModelHost[Loaded], loader: Loader) -> None:
+        model = await settled(host, sources(1))
+        old = model.available[1]
+        old.busy = True
+        host.offer("m", NEWEST, {})
+        assert model.versions[1].state is State.UNLOADING
+        host.offer("m", NEWEST, sources(1))
+        await host.wait_until(lambda: not model.is_pending)
+        assert model.available[1] is not old
+        old.busy = False
+        await host.wait_until(lambda: not host.is_retiring)
+        assert (old.closed, list(model.available)) == (True, [1])
+
+    run(work)
+
+
 def test_nothing_holds_a_version_that_is_unloaded() -> None:
     async def work(host: ModelHost[Loaded], loader: Loader) -> None:
         old = weakref.ref((await settled(host, sources(1))).available[1])
