@@ -20,6 +20,8 @@ from serving.transport.offload import LONG_BYTES
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"))
 """Methods that a handler sees; llhttp knows those of RTSP and WebDAV too, and CONNECT, which begins a tunnel."""
 ABSOLUTE = re.compile(r"(?i)https?://([^/?#]*)([^#]*)")
+AUTHORITY = re.compile(r"(?:[\w.~!$&'()*+,;=%-]*|\[[\w.:~!$&'()*+;=%-]+\])(?::\d*)?", re.ASCII)
+"""A host and a port, as RFC 3986 writes them."""
 CHUNK_FRAMING_BYTES = 32
 """Allowed for the size line of each chunk."""
 
@@ -65,6 +67,8 @@ class RequestReader:
         self._body: list[bytes] = []
         self._head_bytes = self._overhead_bytes = 0
         self._version = "1.1"
+        self._host = ""
+        """The Host of a request before, found to be right: a client sends the same one with each."""
 
     @property
     def in_body(self) -> bool:
@@ -128,8 +132,8 @@ class RequestReader:
             raise RefusedRequest(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
         if self._parser.get_method() not in METHODS:
             raise RefusedRequest(501, f"the method {self._parser.get_method().decode('latin-1')} is not served here")
-        if ", " in headers.get("host", ""):
-            raise RefusedRequest(400, "malformed HTTP request: more than one Host")
+        if headers.get("host") != self._host:
+            self._check_host(headers.get("host"))
         if "transfer-encoding" in headers:
             self._check_coding(headers["transfer-encoding"])
         elif "content-length" in headers and int(headers["content-length"]) > limits.body_bytes:
@@ -172,6 +176,18 @@ class RequestReader:
         self._take(Received(request, parser.should_keep_alive(), self._version, size, parts))
 
     # what llhttp lets pass
+
+    def _check_host(self, host: str | None) -> None:
+        """Refuse a Host that is missing in HTTP/1.1, repeated, or no host: RFC 9112, 3.2."""
+        if host is None:
+            if self._version == "1.1":
+                raise RefusedRequest(400, "malformed HTTP request: there is no Host")
+            return
+        if ", " in host:
+            raise RefusedRequest(400, "malformed HTTP request: more than one Host")
+        if not AUTHORITY.fullmatch(host):
+            raise RefusedRequest(400, f"malformed HTTP request: the Host {host[:100]!r} is none")
+        self._host = host
 
     def _check_coding(self, coding: str) -> None:
         """Refuse what is not `chunked` alone: RFC 9112, 6.1 and 6.3."""

@@ -74,7 +74,7 @@ def http_requests(draw: st.DrawFn) -> bytes:
     """A request to some address with some body and headers, perhaps cut or damaged."""
     body = draw(st.one_of(documents.map(lambda d: json.dumps(d).encode()), st.binary(max_size=200), st.just(b"")))
     tail = draw(st.just(b"") | st.binary(max_size=40))
-    headers = [b"Content-Length: %d" % len(body + tail)]
+    headers = [b"Host: t", b"Content-Length: %d" % len(body + tail)]
     if draw(st.booleans()):
         length = draw(st.just(str(len(body))) | st.integers(-5, 300).map(str) | st.just("x"))
         headers.append(b"Inference-Header-Content-Length: " + length.encode())
@@ -165,7 +165,7 @@ def neighbour(oip: Any) -> Any:
     """A client whose right requests must be answered rightly all the while."""
     body = json.dumps({"inputs": [GOOD]}).encode()
     client = socket.create_connection(("127.0.0.1", oip.rest), timeout=PATIENCE_S)
-    request = b"POST /v2/models/double/infer HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    request = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
     def check() -> None:
         client.sendall(request)
@@ -213,7 +213,7 @@ def test_rest_survives_anything(oip: Any, neighbour: Any, whole: bytes, seed: in
 @fuzz(0.15)
 @given(document=documents, seed=st.integers(0, 2**32))
 def test_rest_documents_are_answered(oip: Any, neighbour: Any, document: Any, seed: int) -> None:
-    head = b"POST /v2/models/double/infer HTTP/1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
     for body in with_mutants(json.dumps(document).encode(), seed):
         with socket.create_connection(("127.0.0.1", oip.rest), timeout=PATIENCE_S) as client:
             client.sendall(head % len(body) + body)

@@ -228,7 +228,7 @@ def test_metrics_count_every_worker_and_every_run(start_server: Any, repository:
 
 def test_full_queue_is_a_503_with_retry_after(start_server: Any, repository: Path) -> None:
     server = start_server(repository, "--max-queue-size", "1")
-    request = f"POST {INFER} HTTP/1.1\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY
+    request = f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY
     last = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     with socket.create_connection(("127.0.0.1", server.rest), timeout=10) as client:
         client.sendall(request * 39 + last)

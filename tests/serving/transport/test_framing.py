@@ -39,6 +39,14 @@ AMBIGUOUS = {
     "a name that is no token": POST + b"A(b: c\r\n\r\n",
     "a line without a colon": POST + b"abc\r\n\r\n",
     "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "two hosts, one of them empty": b"GET / HTTP/1.1\r\nHost: a\r\nHost:\r\n\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "no host behind a body": b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+    "no host beside an absolute target": b"GET http://x/ HTTP/1.1\r\n\r\n",
+    "a host with a space": b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    "a host with a path": b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    "a host with a user": b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
+    "a host with a port that is none": b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
     "a chunk extension that ends in LF": CHUNKED + b"3;a\nabc\r\n0\r\n\r\n",
     "a chunk extension with CR": CHUNKED + b"3;a\rxx\r\nabc\r\n0\r\n\r\n",
     "a chunk size with a space": CHUNKED + b"3 \r\nabc\r\n0\r\n\r\n",
@@ -185,7 +193,7 @@ def test_upgrade_keeps_the_wish_to_close(serving: Any, version: bytes) -> None:
 
 
 def test_thousands_of_pipelined_upgrades_are_answered(serving: Any) -> None:
-    one = b"POST /up HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: a\r\nContent-Length: 1\r\n\r\nx"
+    one = b"POST /up HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: a\r\nContent-Length: 1\r\n\r\nx"
 
     async def body(served: Any) -> None:
         await served.ask(one * 3000 + CLOSE)

@@ -11,16 +11,15 @@ import pytest
 from serving.transport.http1.connection import BURST_REQUESTS, FEED_BYTES
 from serving.transport.limits import Limits
 
-CLOSE = b"Connection: close\r\n"
+GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
+CLOSE = b"Host: x\r\nConnection: close\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 
 
 def test_pipelined_answers_keep_their_order(serving: Any, eventually_async: Any) -> None:
     async def body(served: Any) -> None:
-        reader, writer = await served.send(
-            b"GET /slow1 HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /slow2 HTTP/1.1\r\n" + CLOSE + b"\r\n"
-        )
+        reader, writer = await served.send(GET % b"slow1" + GET % b"b" + b"GET /slow2 HTTP/1.1\r\n" + CLOSE + b"\r\n")
         await eventually_async(lambda: len(served.requests) == 3, 30)
         served.go_on.set()
         answer = await reader.read()
@@ -32,9 +31,9 @@ def test_pipelined_answers_keep_their_order(serving: Any, eventually_async: Any)
 
 def test_more_pipelined_requests_than_are_read_at_once_are_all_answered(serving: Any, eventually_async: Any) -> None:
     async def body(served: Any) -> None:
-        reader, writer = await served.send(b"GET /slow HTTP/1.1\r\n\r\n" * 10)
+        reader, writer = await served.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n" * 10)
         await eventually_async(lambda: len(served.requests) == 10, 30)
-        writer.write(b"GET /slow HTTP/1.1\r\n\r\n" * 10 + LAST)
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n" * 10 + LAST)
         served.go_on.set()
         answer = await reader.read()
         writer.close()
@@ -45,7 +44,7 @@ def test_more_pipelined_requests_than_are_read_at_once_are_all_answered(serving:
 
 def test_flood_of_pipelined_requests_leaves_the_loop_to_others(serving: Any) -> None:
     async def body(served: Any) -> None:
-        reader, writer = await served.send(b"GET / HTTP/1.1\r\n\r\n" * 5000 + LAST)
+        reader, writer = await served.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5000 + LAST)
         counts = [0]
         while len(served.requests) < 5001:
             await asyncio.sleep(0)
@@ -61,7 +60,9 @@ def test_flood_of_pipelined_requests_leaves_the_loop_to_others(serving: Any) -> 
 
 def test_expectation_is_met_before_the_body(serving: Any) -> None:
     async def body(served: Any) -> None:
-        reader, writer = await served.send(POST + CLOSE + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+        reader, writer = await served.send(
+            b"POST / HTTP/1.1\r\n" + CLOSE + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+        )
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"abc")
         assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
@@ -94,7 +95,7 @@ def test_http_1_0_is_kept_alive_only_on_request(serving: Any, extra: bytes, kept
 
 def test_handler_error_is_a_500_that_tells_no_secret(serving: Any) -> None:
     async def body(served: Any) -> None:
-        answer = await served.ask(b"GET /raise HTTP/1.1\r\n\r\n" + LAST)
+        answer = await served.ask(b"GET /raise HTTP/1.1\r\nHost: x\r\n\r\n" + LAST)
         assert answer.startswith(b"HTTP/1.1 500 ")
         assert b"internal error (ValueError)\n" in answer
         assert b"secret" not in answer
@@ -105,7 +106,7 @@ def test_handler_error_is_a_500_that_tells_no_secret(serving: Any) -> None:
 
 REFUSALS = {
     "no http": ([b"\x16\x03\x01\x02\x00 hello\r\n\r\n"], b" 400 "),
-    "unknown method": ([b"FOO / HTTP/1.1\r\n\r\n"], b" 400 "),
+    "unknown method": ([b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n"], b" 400 "),
     "http 0.9": ([b"GET /\r\n\r\n"], b" 505 "),
     "http 2": ([b"GET / HTTP/2.0\r\n\r\n"], b" 505 "),
     "declared body": ([POST + b"Content-Length: 1001\r\n\r\n"], b" 413 "),
@@ -119,7 +120,7 @@ REFUSALS = {
         [POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", *[b"A: " + b"x" * 700 + b"\r\n"] * 5],
         b" 431 ",
     ),
-    "other expectation": ([b"GET / HTTP/1.1\r\nExpect: a cake\r\n\r\n"], b" 417 "),
+    "other expectation": ([b"GET / HTTP/1.1\r\nHost: x\r\nExpect: a cake\r\n\r\n"], b" 417 "),
 }
 
 
@@ -184,7 +185,7 @@ def test_connections_beyond_the_limit_are_told_so(serving: Any, eventually_async
 
 def test_bodies_of_unanswered_requests_are_bounded_together(serving: Any, eventually_async: Any) -> None:
     async def body(served: Any) -> None:
-        head, shared = b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 900\r\n\r\n", served.server.shared
+        head, shared = b"POST / HTTP/1.1\r\n" + CLOSE + b"Content-Length: 900\r\n\r\n", served.server.shared
         reader, writer = await served.send(head + b"x" * 800)
         await eventually_async(lambda: shared.buffered_bytes == 800, 30)
         assert (await served.ask(head + b"x" * 800)).startswith(b"HTTP/1.1 503 ")
@@ -198,7 +199,7 @@ def test_bodies_of_unanswered_requests_are_bounded_together(serving: Any, eventu
 
 def test_drain_answers_what_is_in_flight_and_refuses_new_connections(serving: Any, eventually_async: Any) -> None:
     async def body(served: Any) -> None:
-        reader, writer = await served.send(b"GET /slow HTTP/1.1\r\n\r\n")
+        reader, writer = await served.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
         await eventually_async(lambda: served.requests, 30)
         drained = asyncio.ensure_future(served.server.drain(60))
         await asyncio.sleep(0.05)

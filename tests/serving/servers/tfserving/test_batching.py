@@ -144,9 +144,9 @@ def client_ports(running: Any) -> set[int]:
 
 
 def test_cors_headers(batched: Any) -> None:
-    response, _ = batched.exchange(f"GET {METRICS}x HTTP/1.1\r\n\r\n".encode())
+    response, _ = batched.exchange(f"GET {METRICS}x HTTP/1.1\r\nHost: t\r\n\r\n".encode())
     assert response.getheader("Access-Control-Allow-Origin") is None
-    response, _ = batched.exchange(b"GET /v1/models/odd HTTP/1.1\r\n\r\n")
+    response, _ = batched.exchange(b"GET /v1/models/odd HTTP/1.1\r\nHost: t\r\n\r\n")
     assert response.getheader("Access-Control-Allow-Origin") == "*"
 
 

@@ -76,7 +76,7 @@ def test_large_mistakes_are_found_beside_others(embedded: Any) -> None:
 
 
 def test_head_keeps_the_connection_in_step(embedded: Any) -> None:
-    raw = b"HEAD /v1/models/half_plus_two HTTP/1.1\r\n\r\nGET /v1/models/half_plus_two HTTP/1.1\r\n\r\n"
+    raw = b"".join(b"%b /v1/models/half_plus_two HTTP/1.1\r\nHost: t\r\n\r\n" % verb for verb in (b"HEAD", b"GET"))
     with socket.create_connection(("127.0.0.1", embedded.rest), timeout=10) as connection:
         connection.sendall(raw)
         with connection.makefile("rb") as stream:

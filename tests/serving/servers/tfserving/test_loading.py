@@ -89,9 +89,8 @@ def ask_at_once(running: Any, clients: int = 4, each: int = 50) -> tuple[list[An
     def ask(value: float) -> None:
         for _ in range(each):
             body = json.dumps({"instances": [value, 1.0]}).encode()
-            head = (
-                f"POST /v1/models/share:predict HTTP/1.1\r\nX-Server-Timing: 1\r\nContent-Length: {len(body)}\r\n\r\n"
-            )
+            lines = f"Host: t\r\nX-Server-Timing: 1\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST /v1/models/share:predict HTTP/1.1\r\n{lines}"
             response, answer = running.exchange(head.encode() + body)
             y = json.loads(answer)["predictions"]
             if not np.allclose(y, [value / (value + 1), 1 / (value + 1)]):

@@ -41,7 +41,9 @@ MESSAGE = predict_message()
 def post(server: Any, path: str, body: dict[str, Any], **headers: str) -> Any:
     raw = json.dumps(body).encode()
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    response, _ = server.exchange(f"POST {path} HTTP/1.1\r\n{lines}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
+    response, _ = server.exchange(
+        f"POST {path} HTTP/1.1\r\nHost: t\r\n{lines}Content-Length: {len(raw)}\r\n\r\n".encode() + raw
+    )
     return response
 
 
