@@ -105,6 +105,10 @@ class TensorSpec:
         return DATATYPES[self.datatype]
 
 
+PROVEN_ROWS = 32
+"""So many rows the largest batch has with which the export tries whether rows are independent."""
+
+
 @dataclass(frozen=True)
 class Batching:
     """Whether the rows of different requests may share a run: a property of the model that shapes alone can't show."""
@@ -112,11 +116,19 @@ class Batching:
     verdict: str = "unknown"
     """`proven` by the export with real samples, `refused` by it, `declared` by the user, `unknown`."""
     reason: str = "the manifest does not say that rows are independent"
+    most_rows: int = PROVEN_ROWS
+    """The largest batch that the proof ran: a larger one was not seen."""
 
     @property
     def may_join(self) -> bool:
         """Whether a server may join requests; where it may not, it runs them one by one."""
         return self.verdict in ("proven", "declared")
+
+    def rows_of(self, wanted: int) -> int:
+        """So many of the `wanted` rows a server may join: no more than were proven, all on the user's word."""
+        if not self.may_join:
+            return 1
+        return wanted if self.verdict == "declared" else min(wanted, self.most_rows)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ model go into one workspace. Nothing outside of that workspace is touched.
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 import tempfile
@@ -35,7 +36,7 @@ from export.batching import prove_batching
 from export.convert import VERSION, GateError
 from export.format import LoadedModel, find_format
 from export.model_files import format_of, place
-from export.parity import Parity, compare, first_line, tolerances_of
+from export.parity import BATCH_SIZES, Parity, check_names, compare, first_line, tolerances_of
 from export.samples import add_samples, others_with
 from export.user_samples import UserSamples, fit, read_user_samples
 
@@ -117,7 +118,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--signature", help="of a TFLite file with several; default: serving_default")
     parser.add_argument(
         "--tolerance",
-        type=float,
+        type=tolerance,
         default=TOLERANCE,
         help="of numbers: absolute, plus the same share of an output's largest; default: %(default)g",
     )
@@ -126,6 +127,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="say that rows are independent where the samples can't show it: servers join requests on your word",
     )
+
+
+def tolerance(text: str) -> float:
+    """A tolerance; raises ArgumentTypeError for what would let every answer pass, or none."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} must be a number from 0 on, and finite")
+    return number
 
 
 def request_of(options: argparse.Namespace, artifact: str, repository: Path) -> ImportRequest:
@@ -203,15 +212,33 @@ def load(format_name: str, version_folder: Path, file: Path) -> LoadedModel:
 def examine(
     model: LoadedModel, samples: UserSamples, request: ImportRequest
 ) -> tuple[Batching, Parity, dict[str, np.ndarray]]:
-    """Prove batching and compare the answers."""
+    """Prove batching and compare the answers; a model that is right row by row alone is served like that."""
     title = shown(request.model)
+    check_names(model, samples.inputs, samples.expected)
     batching = prove_batching(model, samples.inputs, title)
     if request.declare_batching and not batching.may_join:
         batching = Batching("declared", f"by the user; the proof said {batching.verdict}: {batching.reason}")
     tolerances = tolerances_of(samples.expected, request.tolerance, request.tolerance)
-    scores = score_output(samples)
-    parity, answers = compare(model, samples.inputs, samples.expected, title, tolerances, batching, scores)
-    return batching, parity, answers
+
+    def outcome(batching: Batching) -> tuple[Parity, dict[str, np.ndarray]] | StageError:
+        try:
+            return compare(model, samples.inputs, samples.expected, title, tolerances, batching, score_output(samples))
+        except StageError as error:
+            return error
+
+    result = outcome(batching)
+    if batching.may_join and (failure := failure_of(result)):
+        refused = Batching("refused", f"in batches of up to {BATCH_SIZES[0]} samples: {failure}")
+        if not failure_of(alone := outcome(refused)):
+            batching, result = refused, alone
+    if isinstance(result, StageError):
+        raise result
+    return batching, *result
+
+
+def failure_of(result: tuple[Parity, dict[str, np.ndarray]] | StageError) -> str:
+    """Why answers are not as expected; "" where they are."""
+    return str(result) if isinstance(result, StageError) else next(iter(result[0].failures), "")
 
 
 def score_output(samples: UserSamples) -> str | None:

@@ -45,6 +45,8 @@ def read_user_samples(path: Path) -> UserSamples:
         if not tensors:
             raise StageError(f"{shown(path)} has no array {side}/<tensor>, only {', '.join(arrays) or 'none'}")
     labels = arrays.get("labels")
+    if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
+        raise StageError(f"{shown(path)}: labels have to be one whole number a sample, not {described(labels)}")
     check_counts(path, sides["inputs"] | sides["expected"] | ({} if labels is None else {"labels": labels}))
     return UserSamples(sides["inputs"], sides["expected"], labels)
 
@@ -83,6 +85,11 @@ def read_array(file: IO[bytes]) -> np.ndarray:
     numbers: np.ndarray = np.frombuffer(file.read(), dtype)
     array = numbers.reshape(shape[::-1]).T if in_columns else numbers.reshape(shape)
     return as_bytes(np.ascontiguousarray(array.astype(dtype.newbyteorder("="))).reshape(shape))
+
+
+def described(array: np.ndarray) -> str:
+    """Datatype and shape of an array, for messages."""
+    return f"{DATATYPE_OF[array.dtype]} {list(array.shape)}"
 
 
 class StringsAlone(pickle.Unpickler):

@@ -83,3 +83,9 @@ def test_export_of_another_model_names_the_way_in(tmp_path):
     assert done.returncode == 2
     assert f"no artifact in {tmp_path}/mine/model_repository: run `python -m export import MODEL_FILE" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("verdict", "rows"), [("proven", 32), ("declared", 100), ("refused", 1), ("unknown", 1)])
+def test_no_more_rows_are_joined_than_were_proven(verdict, rows):
+    assert Batching(verdict).rows_of(100) == rows
+    assert Batching(verdict).rows_of(1) == 1

@@ -83,7 +83,7 @@ def load_served(name: str, number: int, folder: Path, settings: HostSettings, me
     Manifest(**{**vars(manifest), "sha256": listed}).check_files(artifact, "make export")
     loaded = find_format(manifest.format).load(folder, settings.threads)
     signature = Signature(loaded.inputs, loaded.outputs, manifest.batching.may_join)
-    rows = settings.max_batch_size if signature.joins else 1
+    rows = manifest.batching.rows_of(settings.max_batch_size) if signature.joins else 1
     placement = RunPlacement(None if settings.run_in == "auto" else settings.run_in)
     warm_up(name, loaded, artifact.parent, rows, placement)
     counts = ModelMetrics(metrics, name, str(number))

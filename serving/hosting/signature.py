@@ -42,7 +42,7 @@ class Signature:
         if not _fits(shape, spec.shape):
             expected = shape_text(spec.shape)
             raise RequestError(400, f"input {name!r} has shape {shape_text(shape)}: the model expects {expected}")
-        if 0 in shape:
+        if 0 in shape and 0 not in spec.shape:
             raise RequestError(
                 400, f"input {name!r} has shape {shape_text(shape)}, no element: at least one is expected"
             )

@@ -32,8 +32,8 @@ def from_bytes(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview)
             f"input {spec.name!r} has {len(data)} bytes of data: {spec.datatype} {shape_text(shape)} needs {expected}",
         )
     if spec.datatype == "BOOL":  # any byte is a truth, but NumPy's bool must be 0 or 1
-        truths: np.ndarray = np.frombuffer(data, np.uint8).reshape(shape) != 0
-        return truths
+        truths: np.ndarray = np.frombuffer(data, np.uint8) != 0
+        return truths.reshape(shape)  # in this order: a comparison makes a scalar of an array without dimensions
     array: np.ndarray = np.frombuffer(data, LITTLE_ENDIAN[spec.datatype]).reshape(shape)
     return array
 

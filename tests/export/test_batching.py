@@ -38,6 +38,11 @@ MIXING = {
     ),
     "sorted rows": ([("TopK", ["x", "one"], ["v", "i"], {"axis": 1}), ("Shape", ["x"], ["s"], {"end": 1}),
                      ("TopK", ["x", "s"], ["y", "j"], {"axis": 0})], [("one", INT64, [1])]),
+    "a small column beside millions": (
+        [("ReduceMean", ["x", "axes"], ["m"], {"keepdims": 1}), ("Sub", ["x", "m"], ["d"], {}),
+         ("Mul", ["d", "small"], ["a"], {}), ("Mul", ["x", "large"], ["b"], {}), ("Add", ["a", "b"], ["y"], {})],
+        [AXIS_0, ("small", FLOAT, [0, 1, 1]), ("large", FLOAT, [1e6, 0, 0])],
+    ),
     "neighbours' maximum": (
         [("ReduceMax", ["x", "axes"], ["m"], {"keepdims": 1}), ("Max", ["x", "m"], ["y"], {})], [AXIS_0],
     ),

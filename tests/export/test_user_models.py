@@ -219,3 +219,45 @@ def test_samples_that_would_run_code_are_refused(tmp_path, write_onnx, capsys):
     printed = capsys.readouterr()
     assert "an array holds a builtins.print" in printed.err
     assert "this ran" not in printed.out
+
+
+def test_model_that_is_right_alone_only_is_run_one_by_one(tmp_path, artifacts, write_onnx):
+    """Its rows depend on each other in batches of 10 to 19 rows, which the proof does not run."""
+    nodes = [
+        ("Shape", ["x"], ["rows"], {"end": 1}),
+        ("Greater", ["rows", "nine"], ["many"], {}),
+        ("Less", ["rows", "twenty"], ["few"], {}),
+        ("And", ["many", "few"], ["mixes"], {}),
+        ("Cast", ["mixes"], ["factor"], {"to": T.FLOAT}),
+        ("ReduceMean", ["x", "axes"], ["mean"], {"keepdims": 1}),
+        ("Mul", ["mean", "factor"], ["shift"], {}),
+        ("Sub", ["x", "shift"], ["y"], {}),
+    ]
+    constants = [("nine", T.INT64, [9]), ("twenty", T.INT64, [20]), ("axes", T.INT64, [0])]
+    model = write_onnx(tmp_path / "m.onnx", nodes, [X], [Y], constants)
+    assert bring(model, {"inputs/x": ROWS, "expected/y": ROWS}) == 0
+    batching = taken_in(artifacts)[0].batching
+    assert batching.verdict == "refused"
+    assert batching.reason.startswith("in batches of up to 64 samples: output 'y' of sample ")
+
+
+@pytest.mark.parametrize("tolerance", ["nan", "inf", "-1"])
+def test_tolerance_that_lets_everything_pass_or_nothing_is_refused(tolerance, tmp_path, artifacts, write_onnx, capsys):
+    model = write_onnx(tmp_path / "m.onnx", *identity(T.FLOAT))
+    with pytest.raises(SystemExit, match="2"):
+        bring(model, {"inputs/x": ROWS, "expected/y": ROWS + 9}, f"--tolerance={tolerance}")
+    assert f"--tolerance: {tolerance} must be a number from 0 on, and finite" in capsys.readouterr().err
+    assert not artifacts.exists()
+
+
+@pytest.mark.parametrize("labels", [np.zeros((12, 2), np.int64), np.array(["a"] * 12), np.zeros(12)])
+def test_labels_that_are_no_whole_numbers_are_refused(labels, tmp_path, write_onnx, capsys):
+    model = write_onnx(tmp_path / "m.onnx", *identity(T.FLOAT))
+    assert bring(model, {"inputs/x": ROWS, "expected/y": ROWS, "labels": labels}) == 2
+    assert "labels have to be one whole number a sample, not " in capsys.readouterr().err
+
+
+def test_unknown_tensor_of_the_samples_is_named(tmp_path, write_onnx, capsys):
+    model = write_onnx(tmp_path / "m.onnx", *identity(T.FLOAT))
+    assert bring(model, {"inputs/z": ROWS, "expected/y": ROWS}) == 2
+    assert "the model's inputs are ['x'], the samples have ['z']" in capsys.readouterr().err

@@ -104,12 +104,14 @@ def add() -> onnx.GraphProto:
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models: `every` (identity of all datatypes), `double`, `add`, `fixed` (no batch dimension)."""
+    """Models: `every` (identity of all datatypes), `double`, `add`, `fixed` (no free batch), `scalars`, `nothing`."""
     folder = tmp_path_factory.mktemp("repository")
     write_model(folder, "every", elementwise("Identity", list(ONNX_TYPES), ["batch", 2]))
     write_model(folder, "double", multiply(2))
     write_model(folder, "add", add())
     write_model(folder, "fixed", elementwise("Identity", ["FP32"], [2, 3]))
+    write_model(folder, "scalars", elementwise("Identity", list(ONNX_TYPES), []))
+    write_model(folder, "nothing", elementwise("Identity", ["FP32"], ["batch", 0]))
     return folder
 
 

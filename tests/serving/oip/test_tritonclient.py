@@ -55,6 +55,21 @@ def test_health_and_metadata(client: Any) -> None:
     assert "x_FP32" in str(client.get_model_metadata("double", "1"))
 
 
+def test_scalar_of_every_datatype_comes_back(client: Any, protocol: str) -> None:
+    scalars = {name: array[0, :1].reshape(()) for name, array in ARRAYS.items()}
+    module = MODULES[protocol]
+    answer = client.infer("scalars", [tensor(module, f"x_{name}", array, name) for name, array in scalars.items()])
+    for name, array in scalars.items():
+        got = answer.as_numpy(f"y_{name}")
+        assert got.shape == ()
+        assert got == array
+
+
+def test_dimension_that_is_empty_in_the_model_is_no_mistake(client: Any, protocol: str) -> None:
+    empty = tensor(MODULES[protocol], "x_FP32", np.zeros((2, 0), np.float32), "FP32")
+    assert client.infer("nothing", [empty]).as_numpy("y_FP32").shape == (2, 0)
+
+
 def test_every_datatype_comes_back_binary(client: Any, protocol: str) -> None:
     answer = client.infer("every", every_input(MODULES[protocol]))
     for name, array in ARRAYS.items():
