@@ -94,7 +94,9 @@ class Batcher:
         if self._waiting >= self._max_waiting and not self._forget_cancelled():
             raise QueueFull(f"{self._waiting} requests wait already, the most that is allowed")
         pending = PendingRequest(inputs, deadline_s, then, self._clock())
-        queue = self._queues.setdefault(pending.kind(), deque())
+        queue = self._queues.get(pending.kind)
+        if queue is None:
+            queue = self._queues[pending.kind] = deque()
         queue.append(pending)
         self._waiting += 1
         self._arrivals.arrived(pending.submitted_s)

@@ -26,6 +26,7 @@ class ModelMetrics:
 
     def __init__(self, metrics: Metrics, name: str, version: str) -> None:
         self._outcomes = [metrics.counter("oip_requests_total", name, version, outcome) for outcome in OUTCOMES]
+        self._answered = self._outcomes[0]
         self.request = metrics.histogram("oip_request_duration_seconds", name, version)
         self.queue = metrics.histogram("oip_queue_duration_seconds", name, version)
         self.compute = metrics.histogram("oip_compute_duration_seconds", name, version)
@@ -35,6 +36,11 @@ class ModelMetrics:
         """Count the outcome of a request by its HTTP status."""
         index = 0 if status < 400 else 1 if status < 500 else 2 if status in (503, 504) else 3
         self._outcomes[index].count()
+
+    def answered(self, seconds: float) -> None:
+        """Count a request that was answered as it wished, so long after its last byte."""
+        self._answered.count()
+        self.request.observe(seconds)
 
     def observe_run(self, rows: int, queued_s: list[float], compute_s: float) -> None:
         """Count one run; a `batcher.Observe`."""

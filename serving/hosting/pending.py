@@ -25,7 +25,7 @@ class Outputs(dict[str, np.ndarray]):
     __slots__ = ("batch_rows", "compute_us", "queue_us")
 
     def __init__(self, outputs: dict[str, np.ndarray], queue_us: float, compute_us: float, batch_rows: int) -> None:
-        super().__init__(outputs)
+        dict.__init__(self, outputs)
         self.queue_us = queue_us
         """Microseconds from `submit` to the start of the run."""
         self.compute_us = compute_us
@@ -36,28 +36,37 @@ class Outputs(dict[str, np.ndarray]):
     @property
     def size_bytes(self) -> int:
         """The bytes of all of them; of a BYTES tensor those of its pointers."""
-        return sum([array.nbytes for array in self.values()])
+        size = 0
+        for array in self.values():
+            size += array.nbytes
+        return size
 
 
 class PendingRequest:
     """One request in the queue."""
 
-    __slots__ = ("deadline_s", "future", "inputs", "rows", "size_bytes", "submitted_s", "then")
+    __slots__ = ("deadline_s", "future", "inputs", "kind", "rows", "size_bytes", "submitted_s", "then")
 
     def __init__(
         self, inputs: Tensors, deadline_s: float | None, then: Callable[[Outputs], Any] | None, now_s: float
     ) -> None:
         self.inputs = inputs
-        self.rows = next((len(array) if array.ndim else 1 for array in inputs.values()), 1)
-        self.size_bytes = sum([array.nbytes for array in inputs.values()])
+        rows: int | None = None
+        size_bytes, kind = 0, []
+        for name, array in inputs.items():
+            shape = array.shape
+            if rows is None:
+                rows = shape[0] if shape else 1
+            size_bytes += array.nbytes
+            kind.append((name, array.dtype.char, shape[1:]))
+        self.rows = 1 if rows is None else rows
+        self.size_bytes = size_bytes
+        self.kind = tuple(kind)
+        """Requests of one kind can share a run: the same names, datatypes and shapes of a row."""
         self.deadline_s = deadline_s
         self.then = then
         self.submitted_s = now_s
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def kind(self) -> Any:
-        """Requests of one kind can share a run: the same names, datatypes and shapes of a row."""
-        return tuple([(name, array.dtype.char, array.shape[1:]) for name, array in self.inputs.items()])
 
     def answer(self, outputs: dict[str, np.ndarray], began_s: float, compute_s: float, batch_rows: int) -> None:
         """Resolve the future with what `then` makes of the outputs, or with its error."""

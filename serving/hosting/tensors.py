@@ -34,8 +34,7 @@ def from_bytes(spec: TensorSpec, shape: Sequence[int], data: bytes | memoryview)
     if spec.datatype == "BOOL":  # any byte is a truth, but NumPy's bool must be 0 or 1
         truths: np.ndarray = np.frombuffer(data, np.uint8) != 0
         return truths.reshape(shape)  # in this order: a comparison makes a scalar of an array without dimensions
-    array: np.ndarray = np.frombuffer(data, LITTLE_ENDIAN[spec.datatype]).reshape(shape)
-    return array
+    return np.ndarray(shape, LITTLE_ENDIAN[spec.datatype], data)
 
 
 def _from_length_prefixed(name: str, shape: Sequence[int], data: bytes) -> np.ndarray:

@@ -206,5 +206,4 @@ class _Answer:
         return message_with(response, RAW_OUTPUT_CONTENTS, raw)
 
     def _count(self) -> None:
-        self._served.metrics.count(200)
-        self._served.metrics.request.observe(time.perf_counter() - self._call.arrival_s)
+        self._served.metrics.answered(time.perf_counter() - self._call.arrival_s)

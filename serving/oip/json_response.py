@@ -23,11 +23,12 @@ def encode_answer(
     """The body of an answer, and the length of its JSON where tensors follow; `head` is all but the outputs."""
     described: list[dict[str, Any]] = []
     tails: list[bytes] = []
-    for name in wants.outputs or signature.outputs:
-        array, datatype = outputs[name], signature.outputs[name].datatype
+    wanted, specs, all_binary = wants.outputs, signature.outputs, wants.binary_output
+    for name in wanted or specs:
+        array, datatype = outputs[name], specs[name].datatype
         entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": array.shape}
-        is_binary = wants.outputs.get(name)
-        if wants.binary_output if is_binary is None else is_binary:
+        is_binary = wanted.get(name) if wanted else None
+        if all_binary if is_binary is None else is_binary:
             tail = to_bytes(array, datatype)
             entry["parameters"] = {"binary_data_size": len(tail)}
             tails.append(tail)
@@ -35,7 +36,9 @@ def encode_answer(
             entry["data"] = _list(name, array, datatype)
         described.append(entry)
     text = orjson.dumps({**head, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY)
-    return (b"".join((text, *tails)), len(text)) if tails else (text, None)
+    if tails:
+        return b"".join((text, *tails)), len(text)
+    return text, None
 
 
 def _list(name: str, array: np.ndarray, datatype: str) -> Any:

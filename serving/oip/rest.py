@@ -218,8 +218,7 @@ class _Answer:
             self._count_answer()
 
     def _count_answer(self) -> None:
-        self._served.metrics.count(200)
-        self._served.metrics.request.observe(time.perf_counter() - self._request.arrival_s)
+        self._served.metrics.answered(time.perf_counter() - self._request.arrival_s)
 
 
 def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
@@ -239,6 +238,8 @@ def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _check_content_type(value: str) -> None:
+    if value in JSON_TYPES:
+        return
     kind = value.partition(";")[0].strip().lower()
     if kind and kind not in JSON_TYPES and not kind.endswith("+json"):
         raise RequestError(

@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from typing import Any, cast
 
 from serving.transport.http1.exchange import Exchange, Shared
+from serving.transport.http1.head_cache import END
 from serving.transport.http1.messages import Request, Response
 from serving.transport.http1.request_reader import Received, RefusedRequest, RequestReader
 from serving.transport.limits import LINGER_S, NEVER, Pace
@@ -21,6 +22,8 @@ from serving.transport.unread import UnreadAnswer
 ALLOWED = "GET, HEAD, POST, OPTIONS"
 FEED_BYTES = 4096
 """So much is parsed at a time, but of a body, which is taken as it comes."""
+ALONE_BYTES = 1 << 16
+"""So much is parsed at a time where it holds the end of one head alone: one request and pieces of its neighbours."""
 BURST_REQUESTS = 64
 """After so many requests that came at once the event loop serves the other connections."""
 
@@ -35,7 +38,7 @@ class Connection(asyncio.Protocol):
         self.deadline_s = NEVER
         self.unread: UnreadAnswer | None = None
         """What waits for a client that reads slower than it is answered."""
-        self._reader = RequestReader(shared.limits, self._take, self._send_continue)
+        self._reader = RequestReader(shared.limits, shared.heads, self._take, self._send_continue)
         self._backlog = b""  # what has come and is not parsed yet
         self._counted = 0  # bytes of the unfinished body in shared.buffered_bytes
         self._pace: Pace | None = None  # of the unfinished body
@@ -98,11 +101,12 @@ class Connection(asyncio.Protocol):
     # requests
 
     def data_received(self, data: bytes) -> None:
-        if len(data) <= FEED_BYTES and not (self._backlog or self._ended):
-            self._feed(data)
-        else:
-            self._backlog += data
-            self._read_backlog()
+        size = len(data)
+        is_short = size <= FEED_BYTES or (size <= ALONE_BYTES and data.count(END) == 1)
+        if is_short and not (self._backlog or self._ended):
+            return self._feed(data)
+        self._backlog += data
+        return self._read_backlog()
 
     def _read_backlog(self) -> None:
         """Parse what has come, a piece at a time, at most BURST_REQUESTS before the loop serves others."""
@@ -166,23 +170,24 @@ class Connection(asyncio.Protocol):
         if self._ended:
             return
         self._taken += 1
-        if received.size:
-            self._count(received.size)
-        exchange = Exchange(self, received.request, received.keep_alive, received.version)
+        request, keep_alive, version, size, parts = received
+        if size:
+            self._count(size)
+        exchange = Exchange(self, request, keep_alive, version)
         exchange.buffered_bytes, self._counted = self._counted, 0
         self._pace, self.deadline_s = None, NEVER
-        self._ended = not received.keep_alive
+        self._ended = not keep_alive
         self._pending.append(exchange)
         answer: Response | Awaitable[Response]
         try:
-            answer = self._join_and_answer(received) if received.parts else self._answer(received.request)
+            answer = self._join_and_answer(received) if parts else self._answer(request)
         except Exception as error:  # whatever a handler raises becomes an answer
-            answer = self.shared.errors.failure(error, received.request)
+            answer = self.shared.errors.failure(error, request)
         if isinstance(answer, Response):
             exchange.complete(answer)
             self.flush()
         else:
-            exchange.future = asyncio.ensure_future(answer)
+            exchange.future = answer if isinstance(answer, asyncio.Future) else asyncio.ensure_future(answer)
             exchange.future.add_done_callback(cast("Any", exchange))
 
     def _answer(self, request: Request) -> Response | Awaitable[Response]:
@@ -209,12 +214,13 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write every answer whose turn it is."""
-        pending = self._pending
+        pending, write = self._pending, self._transport.write
         while pending and (payload := pending[0].payload) is not None:
             for piece in payload:
-                self._transport.write(piece)
+                write(piece)
                 if self.unread is not None:
-                    self._note_unread(len(piece))
+                    self.unread.add(len(piece))
+                    self.shared.buffered_bytes += len(piece)
             if not pending.popleft().keep_alive:
                 self._finish()
                 return
@@ -225,11 +231,6 @@ class Connection(asyncio.Protocol):
         if not pending and self._ended:
             self._finish()  # the client had sent its last request
         self._wait_for_request()
-
-    def _note_unread(self, written_bytes: int) -> None:
-        assert self.unread is not None
-        self.unread.add(written_bytes)
-        self.shared.buffered_bytes += written_bytes
 
     def _wait_for_request(self) -> None:
         """Set the deadline of what comes next, unless something is under way."""

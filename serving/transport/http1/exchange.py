@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from serving.transport.http1.head_cache import HeadCache
 from serving.transport.http1.messages import ErrorFormatter, Handler, Log, Request, Response, encode
 from serving.transport.limits import Limits
 
@@ -43,6 +44,7 @@ class Shared:
     date: bytes = b""
     now_s: Callable[[], float] = time.monotonic
     """The clock of all deadlines."""
+    heads: HeadCache = field(default_factory=HeadCache)
 
 
 class Exchange:
@@ -78,11 +80,12 @@ class Exchange:
 
     def complete(self, response: Response) -> None:
         """Turn the response into what will be written."""
-        shared = self.connection.shared
+        connection = self.connection
+        shared = connection.shared
         shared.buffered_bytes -= self.buffered_bytes
         self.buffered_bytes = 0
         if shared.log is not None:
             shared.log(self.request, response)
-        ends = response.close or (shared.draining and self.connection.is_last(self))
-        self.keep_alive = self.keep_alive and not ends
+        if response.close or (shared.draining and connection.is_last(self)):
+            self.keep_alive = False
         self.payload = encode(response, shared.date, self.keep_alive, self.version, self.head)

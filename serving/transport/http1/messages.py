@@ -69,32 +69,26 @@ def encode(response: Response, date: bytes, keep_alive: bool, version: str, head
 
     `date` is a whole header line with its leading CRLF, `head` leaves the body out.
     """
-    middle = _encode_headers(response, keep_alive, version)
-    status = _STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} ".encode()
-    if head or response.status in (204, 304):
-        return (b"".join((status, date, middle)),)
-    if len(response.body) > COPIED_BYTES:
-        return b"".join((status, date, middle)), response.body
-    return (b"".join((status, date, middle, response.body)),)
-
-
-def _encode_headers(response: Response, keep_alive: bool, version: str) -> bytes:
-    """The header lines between the date and the body."""
-    lines = []
-    if response.status >= 200 and response.status not in (204, 304):
-        lines.append(f"\r\nContent-Type: {response.content_type}\r\nContent-Length: {len(response.body)}")
+    status, body = response.status, response.body
+    has_body = status >= 200 and status not in (204, 304)
+    text = f"\r\nContent-Type: {response.content_type}\r\nContent-Length: {len(body)}" if has_body else ""
     for name, value in response.headers:
-        lines.append(f"\r\n{name}: {_one_line(value)}")
+        text += f"\r\n{name}: {value if value.isprintable() else _one_line(value)}"
     if not keep_alive:
-        lines.append("\r\nConnection: close")
+        text += "\r\nConnection: close"
     elif version == "1.0":
-        lines.append("\r\nConnection: keep-alive")
-    lines.append("\r\n\r\n")
-    return "".join(lines).encode("latin-1", "replace")
+        text += "\r\nConnection: keep-alive"
+    lines = (text + "\r\n\r\n").encode("latin-1", "replace")
+    status_line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} ".encode()
+    if head or status in (204, 304):
+        return (status_line + date + lines,)
+    if len(body) > COPIED_BYTES:
+        return status_line + date + lines, body
+    return (b"".join((status_line, date, lines, body)),)
 
 
 def _one_line(value: str) -> str:
-    return value if value.isprintable() else "".join(c if c.isprintable() else "?" for c in value)
+    return "".join(c if c.isprintable() else "?" for c in value)
 
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import httptools
 
+from serving.transport.http1.head_cache import HeadCache
 from serving.transport.http1.messages import Request
 from serving.transport.limits import Limits
 from serving.transport.offload import LONG_BYTES
@@ -49,9 +50,12 @@ class Received(NamedTuple):
 class RequestReader:
     """Feeds httptools and is fed by it."""
 
-    def __init__(self, limits: Limits, take: Callable[[Received], None], expect: Callable[[], None]) -> None:
+    def __init__(
+        self, limits: Limits, heads: HeadCache, take: Callable[[Received], None], expect: Callable[[], None]
+    ) -> None:
         """`take` gets every whole request, `expect` is called where a client waits for 100 Continue."""
         self._limits = limits
+        self._heads = heads
         self._take = take
         self._expect = expect
         self._parser = httptools.HttpRequestParser(self)
@@ -62,6 +66,7 @@ class RequestReader:
         """Of the request that is being read."""
         self._resuming = self._ends_at_headers = False
         self._started = False  # the request began in the bytes being fed
+        self._fed = b""  # the bytes being fed, where no request had begun before them
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
@@ -77,6 +82,13 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they come; raises RefusedRequest."""
+        if self.reading:
+            self._fed = b""
+        elif (known := self._heads.find(data)) is not None:
+            self._take(Received(known, True, "1.1", len(known.body), []))
+            return
+        else:
+            self._fed = data
         fed_bytes = len(data)
         while data:
             try:
@@ -101,13 +113,12 @@ class RequestReader:
     # httptools
 
     def on_message_begin(self) -> None:
-        if self._resuming:
-            return
-        self.reading = self.in_headers = self._started = True
-        self._url = b""
-        self._headers = {}
-        self._body = []
-        self.body_bytes = self._head_bytes = self._overhead_bytes = 0
+        if not self._resuming:
+            self.reading = self.in_headers = self._started = True
+            self._url = b""
+            self._headers = {}
+            self._body = []
+            self.body_bytes = self._head_bytes = self._overhead_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         if not self._resuming:
@@ -116,22 +127,24 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value) + 4
         if self.in_headers:  # trailers are counted and dropped
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-            if key in self._headers:  # RFC 9110, 5.3
-                text = f"{self._headers[key]}, {text}"
-            self._headers[key] = text
+            headers, key = self._headers, name.lower().decode("latin-1")
+            if key in headers:  # RFC 9110, 5.3
+                headers[key] += f", {value.decode('latin-1')}"
+            else:
+                headers[key] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         if self._resuming:
             return
         self.in_headers = False
-        headers, limits, self._version = self._headers, self._limits, self._parser.get_http_version()
+        headers, limits, parser = self._headers, self._limits, self._parser
+        self._version = parser.get_http_version()
         if self._head_bytes + len(self._url) > limits.header_bytes:
             raise RefusedRequest(431, f"request line and headers have more than {limits.header_bytes} bytes")
         if self._version not in ("1.1", "1.0"):
             raise RefusedRequest(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-        if self._parser.get_method() not in METHODS:
-            raise RefusedRequest(501, f"the method {self._parser.get_method().decode('latin-1')} is not served here")
+        if parser.get_method() not in METHODS:
+            raise RefusedRequest(501, f"the method {parser.get_method().decode('latin-1')} is not served here")
         if headers.get("host") != self._host:
             self._check_host(headers.get("host"))
         if "transfer-encoding" in headers:
@@ -141,7 +154,7 @@ class RequestReader:
             raise RefusedRequest(413, f"the body has {length} bytes, the limit is {limits.body_bytes}")
         if "upgrade" in headers:  # httptools would end the request here
             has_body = "transfer-encoding" in headers or int(headers.get("content-length", 0)) > 0
-            self._ends_at_headers = has_body and self._parser.should_upgrade()
+            self._ends_at_headers = has_body and parser.should_upgrade()
         if "expect" in headers:
             self._meet_expectation(headers["expect"])
 
@@ -173,7 +186,10 @@ class RequestReader:
         if target[:1] != "/":
             target = self._to_path(target, method)
         request = Request(method, target, headers, body, time.perf_counter())
-        self._take(Received(request, parser.should_keep_alive(), self._version, size, parts))
+        keep_alive = parser.should_keep_alive()
+        if self._fed and keep_alive and self._version == "1.1" and not parts:
+            self._heads.learn(self._fed, request, size)
+        self._take(Received(request, keep_alive, self._version, size, parts))
 
     # what llhttp lets pass
 

@@ -232,10 +232,5 @@ def test_only_what_is_long_leaves_the_loop(protocol: str, count: int, monkeypatc
 
 
 class _NoMetrics:
-    class request:  # noqa: N801 - an attribute
-        @staticmethod
-        def observe(value: float) -> None:
-            """Nothing is counted."""
-
-    def count(self, status: int) -> None:
+    def answered(self, seconds: float) -> None:
         """Nothing is counted."""
