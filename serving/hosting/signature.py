@@ -34,7 +34,7 @@ class Signature:
         spec = self.inputs.get(name)
         if spec is not None and datatype == spec.datatype and len(shape) == len(spec.shape):
             for size, expected in zip(shape, spec.shape):  # noqa: B905 - a microsecond for each check
-                if size != expected and expected != -1:
+                if expected not in (-1, size):
                     break
             else:
                 if 0 not in shape or 0 in spec.shape:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -190,20 +191,37 @@ class _Answer:
 
     def _encode(self, outputs: Outputs) -> bytes:
         served, request = self._served, self._request
-        response = _InferResponse(model_name=served.name, model_version=served.version, id=request.id)
-        specs = served.signature.outputs
+        specs, wanted, request_id = served.signature.outputs, request.outputs, request.id
+        head = _model_fields(served.name, served.version)
+        if request_id:
+            head += _InferResponse(id=request_id).SerializeToString()
         raw: list[bytes] = []
-        names = [output.name for output in request.outputs] if len(request.outputs) else specs
-        for name in names:
+        for name in [output.name for output in wanted] if len(wanted) else specs:
             array, datatype = outputs[name], specs[name].datatype
-            response.outputs.add(name=name, datatype=datatype, shape=array.shape)
+            head += _output_field(name, datatype, array.shape)
             raw.append(to_bytes(array, datatype))
         if "server_timing" in request.parameters:
+            parameters = _InferResponse()
             for key, value in timing(outputs).items():
-                response.parameters[key].double_param = value
+                parameters.parameters[key].double_param = value
+            head += parameters.SerializeToString()
         if REQUEST_HEADER in self._call.metadata:
             self._call.trailing = ((RESPONSE_HEADER.lower(), server_timing(outputs)),)
-        return message_with(response, RAW_OUTPUT_CONTENTS, raw)
+        return message_with(head, RAW_OUTPUT_CONTENTS, raw)
 
     def _count(self) -> None:
         self._served.metrics.answered(time.perf_counter() - self._call.arrival_s)
+
+
+@lru_cache(1024)
+def _model_fields(name: str, version: str) -> bytes:
+    """A response's name and version of the model; serialized messages behind each other are one message."""
+    return bytes(_InferResponse(model_name=name, model_version=version).SerializeToString())
+
+
+@lru_cache(1024)
+def _output_field(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
+    """A response's description of one output: the same for every request whose output has this shape."""
+    response = _InferResponse()
+    response.outputs.add(name=name, datatype=datatype, shape=shape)
+    return bytes(response.SerializeToString())

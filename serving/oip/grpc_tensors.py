@@ -67,7 +67,7 @@ def parse(data: bytes | memoryview) -> ParsedRequest:
         message = _Request.FromString(data)
     except DecodeError:
         raise RequestError(400, "the request is not a ModelInferRequest") from None
-    return ParsedRequest(message, message.inputs, message.raw_input_contents)
+    return ParsedRequest(message, message.inputs, message.raw_input_contents, {})
 
 
 def _walk(data: memoryview) -> ParsedRequest:
@@ -125,19 +125,19 @@ def _read_packed(name: str, content: memoryview) -> Any:
 
 def read_inputs(parsed: ParsedRequest, signature: Signature) -> dict[str, np.ndarray]:
     """The inputs of a request, checked; raises RequestError."""
-    raw = parsed.raw[:]
-    if raw and len(raw) != len(parsed.inputs):
-        expected = f"{len(parsed.inputs)} are expected, one per input"
+    raw, tensors, contents = parsed.raw[:], parsed.inputs, parsed.contents
+    if raw and len(raw) != len(tensors):
+        expected = f"{len(tensors)} are expected, one per input"
         raise RequestError(400, f"raw_input_contents has {len(raw)} elements: {expected}")
     inputs: dict[str, np.ndarray] = {}
-    for index, tensor in enumerate(parsed.inputs):
+    for index, tensor in enumerate(tensors):
         name, shape = tensor.name, [*tensor.shape]
         if name in inputs:
             raise RequestError(400, f"input {name!r} is given twice")
         spec = signature.check_input(name, tensor.datatype, shape)
         if not raw:
-            inputs[name] = _from_contents(spec, shape, tensor, parsed.contents.get(index))
-        elif index in parsed.contents or tensor.HasField("contents"):
+            inputs[name] = _from_contents(spec, shape, tensor, contents.get(index))
+        elif index in contents or tensor.HasField("contents"):
             raise RequestError(400, f"input {name!r} has contents though raw_input_contents is used: only one may be")
         else:
             inputs[name] = from_bytes(spec, shape, raw[index])

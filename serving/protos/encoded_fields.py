@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -100,9 +99,9 @@ def read_varints(packed: memoryview) -> np.ndarray:
     return np.concatenate(pieces) if pieces else np.empty(0, np.uint64)
 
 
-def message_with(head: Any, number: int, contents: list[bytes]) -> bytes:
-    """Serialize `head` with a repeated field of bytes at its end, each copied once."""
-    pieces: list[bytes] = [head.SerializeToString()]
+def message_with(head: bytes, number: int, contents: list[bytes]) -> bytes:
+    """The serialized message `head` with a repeated field of bytes at its end, each copied once."""
+    pieces, tag = [head], varint(number << 3 | LENGTH_DELIMITED)
     for content in contents:
-        pieces += (varint(number << 3 | LENGTH_DELIMITED), varint(len(content)), content)
+        pieces += (tag, varint(len(content)), content)
     return b"".join(pieces)

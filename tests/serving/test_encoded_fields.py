@@ -51,6 +51,6 @@ def test_damaged_varints_are_refused(packed: bytes) -> None:
 
 
 def test_message_with_bytes_at_its_end_is_the_message() -> None:
-    data = message_with(Response(model_name="m"), 6, [b"x" * 300, b""])
+    data = message_with(Response(model_name="m").SerializeToString(), 6, [b"x" * 300, b""])
     assert Response.FromString(data) == Response(model_name="m", raw_output_contents=[b"x" * 300, b""])
     assert varint(300) == b"\xac\x02"

@@ -104,11 +104,12 @@ class Head:
 
 def read_head(fields: list[tuple[str, str]]) -> Head:
     """The head of a request from its decoded header fields."""
-    values = dict(fields)
-    path = values.get(":path", "")
-    metadata = {name: value for name, value in values.items() if not name.startswith(":")}
+    metadata = dict(fields)
+    path, method = metadata.get(":path", ""), metadata.get(":method")
+    for name in [name for name in metadata if name[:1] == ":"]:
+        del metadata[name]
     kind = metadata.get("content-type", "")
-    if values.get(":method") != "POST":
+    if method != "POST":
         return Head(path, metadata, None, http_status=405)
     if not kind.startswith("application/grpc") or kind[16:17] not in ("", "+", ";"):
         return Head(path, metadata, None, http_status=415)
@@ -133,7 +134,7 @@ def takes_long(parts: Sequence[bytes], size: int) -> bool:
 
 def read_message(parts: list[bytes], metadata: Mapping[str, str], limit: int) -> bytes:
     """The one message of a unary request: a flag, its length in four bytes, its content; raises RpcError."""
-    size = sum(map(len, parts))
+    size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
     while len(parts) > 1 and len(parts[0]) < PREFIX_BYTES:
         parts[:2] = [parts[0] + parts[1]]
     prefix = parts[0][:PREFIX_BYTES] if parts else b""

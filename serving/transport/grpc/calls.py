@@ -44,8 +44,7 @@ class Calls:
         if len(self.streams) >= shared.limits.streams:
             self._write(frame(h2.RST_STREAM, 0, stream_number, number(h2.REFUSED_STREAM)))
             return
-        pace = Pace(shared.limits, shared.now_s())
-        stream = Stream(self, stream_number, head.begin(), self.first_window, WINDOW_BYTES, pace)
+        stream = Stream(self, stream_number, head.begin(), self.first_window, WINDOW_BYTES)
         self.streams[stream_number] = stream
         stream.whole = whole
         if head.http_status != 200:
@@ -59,6 +58,8 @@ class Calls:
             self.refuse(stream, RpcError(Code.UNAUTHENTICATED, "this server needs `authorization: Bearer <token>`"))
         elif whole:
             self.complete(stream)
+        else:
+            stream.opened_s = shared.now_s()
 
     def _is_authorized(self, head: Head) -> bool:
         sent, wanted = head.metadata.get("authorization", ""), self.shared.authorization or ""
@@ -70,7 +71,8 @@ class Calls:
         self.transfers += 1
         stream.credit -= spent
         stream.parts.append(payload)
-        self._hold(stream, len(payload))
+        stream.size += len(payload)
+        shared.buffered_bytes += len(payload)
         if stream.size > limits.body_bytes + PREFIX_BYTES:
             self.refuse(stream, too_large(stream.size - PREFIX_BYTES, limits.body_bytes))
         elif shared.buffered_bytes > limits.buffered_bytes:
@@ -79,12 +81,10 @@ class Calls:
         elif stream.credit < 0:
             self.refuse(stream, RpcError(Code.INTERNAL, "more data than the stream's window allows"))
 
-    def _hold(self, stream: Stream, more_bytes: int) -> None:
-        stream.size += more_bytes
-        self.shared.buffered_bytes += more_bytes
-
     def let_more_come(self, stream: Stream, came_bytes: int) -> None:
         """Widen the window of a request that isn't whole yet, and its time."""
+        if stream.pace is None:
+            stream.pace = Pace(self.shared.limits, stream.opened_s)
         stream.pace.move(came_bytes, self.shared.now_s())
         if stream.credit < WINDOW_BYTES // 2 and stream.number in self.streams:
             more, stream.credit = WINDOW_BYTES - stream.credit, WINDOW_BYTES
@@ -108,7 +108,7 @@ class Calls:
         if isinstance(answer, bytes):
             self.finish(stream, answer)
         else:
-            stream.future = asyncio.ensure_future(answer)
+            stream.future = answer if isinstance(answer, asyncio.Future) else asyncio.ensure_future(answer)
             stream.future.add_done_callback(stream)
 
     def _answer(self, stream: Stream, method: Method, message: bytes) -> bytes | Awaitable[bytes | None]:
@@ -151,7 +151,8 @@ class Calls:
             stream.pace = Pace(self.shared.limits, self.shared.now_s())
         if message is not None:
             stream.put(message)
-            self._hold(stream, len(message))
+            stream.size += len(message)
+            self.shared.buffered_bytes += len(message)
         self.send(stream)
 
     def refuse(self, stream: Stream, error: BaseException) -> None:
@@ -179,7 +180,8 @@ class Calls:
         sent = before - stream.outbox_bytes
         self.window -= sent
         self.transfers += 1
-        stream.pace.move(sent, self.shared.now_s())
+        if stream.pace is not None:
+            stream.pace.move(sent, self.shared.now_s())
         is_done = not stream.outbox_bytes and stream.trailer is not None
         if is_done:
             self._forget(stream)
@@ -259,12 +261,13 @@ class Calls:
         """End the calls that come or are read too slowly, or whose deadline on `time.perf_counter` has passed."""
         clock_s = time.perf_counter()
         for stream in list(self.streams.values()):
-            deadline_s = stream.call.deadline_s
+            deadline_s, pace = stream.call.deadline_s, stream.pace
+            slowest_s = pace.deadline_s if pace is not None else stream.opened_s + self.shared.limits.silence_timeout_s
             if not stream.whole:
-                if stream.pace.deadline_s < now_s and not self._is_blocked:
+                if slowest_s < now_s and not self._is_blocked:
                     self._expire(stream, "the request did not come to its end in time")
             elif stream.outbox_bytes:
-                if stream.pace.deadline_s < now_s and not self._is_blocked:  # nobody reads the answer
+                if slowest_s < now_s and not self._is_blocked:  # nobody reads the answer
                     self.drop(stream)
                     self._write(frame(h2.RST_STREAM, 0, stream.number, number(h2.CANCEL)))
             elif deadline_s is not None and deadline_s < clock_s:

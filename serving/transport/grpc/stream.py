@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from serving.transport.grpc.call import HEAD_BLOCK, OK_BLOCK, Call, trailers
 from serving.transport.grpc.status import Code, RpcError
 from serving.transport.http2.frames import DATA, END_HEADERS, END_STREAM, FRAME_BYTES, HEADERS, frame, literal_headers
-from serving.transport.limits import Pace
+from serving.transport.limits import NEVER, Pace
 
 _HEAD = len(HEAD_BLOCK).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS))
 _DATA = bytes((DATA, 0))
@@ -32,11 +32,11 @@ class Stream:
     """A call under way; called when its future is done."""
 
     __slots__ = (
-        "call", "credit", "future", "number", "outbox", "outbox_bytes", "owner", "pace", "parts", "size", "started",
-        "trailer", "whole", "window",
+        "call", "credit", "future", "number", "opened_s", "outbox", "outbox_bytes", "owner", "pace", "parts", "size",
+        "started", "trailer", "whole", "window",
     )  # fmt: skip
 
-    def __init__(self, owner: StreamOwner, number: int, call: Call, window: int, credit: int, pace: Pace) -> None:
+    def __init__(self, owner: StreamOwner, number: int, call: Call, window: int, credit: int) -> None:
         self.owner = owner
         self.number = number
         self.call = call
@@ -44,8 +44,10 @@ class Stream:
         """Bytes that the client still takes."""
         self.credit = credit
         """Bytes that the client may still send."""
-        self.pace = pace
-        """Of the request while it comes, of the answer while it waits for the client's windows."""
+        self.opened_s = NEVER
+        """When the request began to come."""
+        self.pace: Pace | None = None
+        """Of the request while it comes in several pieces, of the answer while it waits for the client's windows."""
         self.parts: list[bytes] = []
         self.size = 0
         """Bytes of the request and of the answer that are in memory."""
