@@ -178,7 +178,10 @@ class Batcher:
         if not batch:
             self._state = State.IDLE
             return
-        if self._placement.in_thread(sum([pending.size_bytes for pending in batch])):
+        size_bytes = 0
+        for pending in batch:
+            size_bytes += pending.size_bytes
+        if self._placement.in_thread(size_bytes):
             loop = asyncio.get_running_loop()
             self._pool = self._pool or ThreadPoolExecutor(1, "model")
             self._pool.submit(self._compute_in_thread, loop, batch)
@@ -202,8 +205,11 @@ class Batcher:
         return results, began_s, self._clock() - began_s
 
     def _finish(self, batch: list[PendingRequest], results: list[Result], began_s: float, compute_s: float) -> None:
-        rows = sum([pending.rows for pending in batch])
-        self._placement.ran(sum([pending.size_bytes for pending in batch]), compute_s)
+        rows = size_bytes = 0
+        for pending in batch:
+            rows += pending.rows
+            size_bytes += pending.size_bytes
+        self._placement.ran(size_bytes, compute_s)
         for pending, result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
                 self._fail(pending, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,24 +22,31 @@ def encode_answer(
     head: Mapping[str, Any], outputs: Mapping[str, np.ndarray], wants: Wants, signature: Signature
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON where tensors follow; `head` is all but the outputs."""
-    described: list[dict[str, Any]] = []
+    described: list[bytes] = []
     tails: list[bytes] = []
     wanted, specs, all_binary = wants.outputs, signature.outputs, wants.binary_output
     for name in wanted or specs:
         array, datatype = outputs[name], specs[name].datatype
-        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": array.shape}
         is_binary = wanted.get(name) if wanted else None
         if all_binary if is_binary is None else is_binary:
             tail = to_bytes(array, datatype)
-            entry["parameters"] = {"binary_data_size": len(tail)}
+            described.append(_description(name, datatype, array.shape, len(tail)))
             tails.append(tail)
         else:
-            entry["data"] = _list(name, array, datatype)
-        described.append(entry)
-    text = orjson.dumps({**head, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY)
-    if tails:
-        return b"".join((text, *tails)), len(text)
-    return text, None
+            data = orjson.dumps(_list(name, array, datatype), option=orjson.OPT_SERIALIZE_NUMPY)
+            described.append(b'%b,"data":%b}' % (_description(name, datatype, array.shape)[:-1], data))
+    opening = orjson.dumps(head)[:-1] + b"," if head else b"{"
+    text = b'%b"outputs":[%b]}' % (opening, b",".join(described))
+    return (b"".join((text, *tails)), len(text)) if tails else (text, None)
+
+
+@lru_cache(1024)
+def _description(name: str, datatype: str, shape: tuple[int, ...], binary_bytes: int | None = None) -> bytes:
+    """The JSON of an output without its data: the same for every answer of this shape."""
+    fields: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
+    if binary_bytes is not None:
+        fields["parameters"] = {"binary_data_size": binary_bytes}
+    return orjson.dumps(fields)
 
 
 def _list(name: str, array: np.ndarray, datatype: str) -> Any:

@@ -10,6 +10,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -34,6 +35,8 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 JSON_TYPES = ("application/json", "application/octet-stream", "application/x-www-form-urlencoded", "text/plain")
 """Content types of an infer request; the last two are what curl and simple clients send without being told."""
 MODEL_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|infer))?")
+ROUTE_CHARACTERS = 256
+"""The route of a longer target is not kept."""
 REPOSITORY_PATH = re.compile(r"/v2/repository/models/([^/]+)/(load|unload)")
 
 Answer = Response | Awaitable[Response]
@@ -76,10 +79,11 @@ class RestApi:
 
     def __call__(self, request: Request) -> Answer:
         """Answer one request."""
-        path = request.target.partition("?")[0].rstrip("/")
-        if (match := MODEL_PATH.fullmatch(path)) is not None:
-            name, version, verb = match.groups()
-            return self._route_model(request, unquote(name), version and unquote(version), verb)
+        target = request.target
+        route = _model_route(target) if len(target) <= ROUTE_CHARACTERS else _model_route.__wrapped__(target)
+        if route is not None:
+            return self._route_model(request, *route)
+        path = target.partition("?")[0].rstrip("/")
         if (answer := self._fixed.get(path)) is not None:
             return _only(request, "GET", answer)
         if path == "/v2/repository/index":
@@ -155,6 +159,16 @@ class RestApi:
     async def _change(self, name: str, change: str) -> Response:
         await (self._models.load(name) if change == "load" else self._models.unload(name))
         return Response(200)
+
+
+@lru_cache(1024)
+def _model_route(target: str) -> tuple[str, str | None, str | None] | None:
+    """The model, version and verb of a target; None where it is no model's. Few targets come again and again."""
+    match = MODEL_PATH.fullmatch(target.partition("?")[0].rstrip("/"))
+    if match is None:
+        return None
+    name, version, verb = match.groups()
+    return unquote(name), version and unquote(version), verb
 
 
 def _takes_long(body: bytes | memoryview, length: str | None, served: ServedModel) -> bool:

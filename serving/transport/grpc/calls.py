@@ -13,7 +13,7 @@ from serving.transport.grpc.stream import Stream
 from serving.transport.http2 import frames as h2
 from serving.transport.http2.frames import ConnectionFault, frame, number
 from serving.transport.limits import Pace
-from serving.transport.offload import run_long
+from serving.transport.offload import INFLATE_BYTES, run_long
 
 WINDOW_BYTES = 1 << 20
 """What a client may send ahead on one stream; a stream of a larger message gets more as it comes."""
@@ -97,7 +97,7 @@ class Calls:
         method, metadata = self.shared.methods[stream.call.path], stream.call.metadata
         answer: bytes | Awaitable[bytes | None]
         try:
-            if takes_long(parts, stream.size):
+            if stream.size > INFLATE_BYTES and takes_long(parts, stream.size):
                 answer = self._read_and_answer(stream, method, parts)
             else:
                 message = read_message(parts, metadata, self.shared.limits.body_bytes)

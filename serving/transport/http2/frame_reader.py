@@ -9,6 +9,9 @@ from serving.transport.http2.frames import ConnectionFault, unpadded
 
 BLOCK_FRAMES = 100
 """The most frames of one header block: empty ones would never end."""
+NOT_PLAIN = h2.END_HEADERS | h2.PADDED | h2.PRIORITY
+PLAIN_BLOCK = (h2.HEADERS, h2.END_HEADERS)
+"""A header block in one frame with nothing around it."""
 Take = Callable[[int, int, int, bytes], None]
 
 
@@ -67,7 +70,8 @@ class FrameReader:
             stream = int.from_bytes(data[at + 5 : at + 9], "big") & h2.WINDOW_LIMIT
             payload = data[at + 9 : stop]
             at = stop
-            if self._block is not None or kind in (h2.HEADERS, h2.CONTINUATION):
+            is_block = kind in (h2.HEADERS, h2.CONTINUATION) and (kind, flags & NOT_PLAIN) != PLAIN_BLOCK
+            if is_block or self._block is not None:
                 self._read_block(kind, flags, stream, payload)
             else:
                 self._take(kind, flags, stream, payload)
