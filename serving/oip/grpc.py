@@ -99,13 +99,15 @@ class GrpcApi:
     ) -> asyncio.Future[bytes]:
         """Queue a request that is right."""
         message, deadline_s = parsed.message, call.deadline_s
-        if len(message.outputs):
-            for output in message.outputs:
-                served.signature.check_output(output.name)
-        if "timeout" in message.parameters:
-            own_s = call.arrival_s + timeout_s(message.parameters["timeout"].int64_param)
-            deadline_s = own_s if deadline_s is None else min(own_s, deadline_s)
-        return served.batcher.submit(inputs, deadline_s, _Answer(call, served, message))
+        outputs, parameters = message.outputs, message.parameters
+        wanted = [served.signature.check_output(output.name) for output in outputs] if len(outputs) else []
+        answer = _Answer(call, served, message.id, wanted)
+        if len(parameters):
+            if "timeout" in parameters:
+                own_s = call.arrival_s + timeout_s(parameters["timeout"].int64_param)
+                deadline_s = own_s if deadline_s is None else min(own_s, deadline_s)
+            answer.tells_timing = "server_timing" in parameters
+        return served.batcher.submit(inputs, deadline_s, answer)
 
     def server_live(self, request: Any) -> Fields:
         """ServerLive."""
@@ -173,12 +175,16 @@ def _with_messages(
 class _Answer:
     """Turns the outputs of a run into the response to one request; a `then` of the batcher."""
 
-    __slots__ = ("_call", "_request", "_served")
+    __slots__ = ("_call", "_id", "_served", "_wanted", "tells_timing")
 
-    def __init__(self, call: Call, served: ServedModel, request: Any) -> None:
+    def __init__(self, call: Call, served: ServedModel, request_id: str, wanted: list[str]) -> None:
         self._call = call
         self._served = served
-        self._request = request
+        self._id = request_id
+        self._wanted = wanted
+        """The names of the outputs in order; empty means all."""
+        self.tells_timing = False
+        """Whether the response says in its parameters where the time went."""
 
     def __call__(self, outputs: Outputs) -> bytes | asyncio.Future[bytes]:
         if outputs.size_bytes >= LONG_BYTES:
@@ -190,17 +196,17 @@ class _Answer:
         return response
 
     def _encode(self, outputs: Outputs) -> bytes:
-        served, request = self._served, self._request
-        specs, wanted, request_id = served.signature.outputs, request.outputs, request.id
+        served = self._served
+        specs = served.signature.outputs
         head = _model_fields(served.name, served.version)
-        if request_id:
-            head += _InferResponse(id=request_id).SerializeToString()
+        if self._id:
+            head += _InferResponse(id=self._id).SerializeToString()
         raw: list[bytes] = []
-        for name in [output.name for output in wanted] if len(wanted) else specs:
+        for name in self._wanted or specs:
             array, datatype = outputs[name], specs[name].datatype
             head += _output_field(name, datatype, array.shape)
             raw.append(to_bytes(array, datatype))
-        if "server_timing" in request.parameters:
+        if self.tells_timing:
             parameters = _InferResponse()
             for key, value in timing(outputs).items():
                 parameters.parameters[key].double_param = value
