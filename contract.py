@@ -174,6 +174,8 @@ class Manifest:
     def read(cls, folder: Path, remedy: str) -> Manifest:
         """Read `folder/manifest.json`; `remedy` is the command that makes one, for the message if there is none."""
         path = folder / "manifest.json"
+        if path.is_fifo() or path.is_char_device():
+            raise StageError(f"{shown(path)} is a pipe or a device, which a reader may wait for without end: delete it")
         try:
             fields = json.loads(path.read_text())
             for key in ("inputs", "outputs"):

@@ -90,7 +90,8 @@ class TorchServe(Server):
     def encode(self, protocol: str, artifact: str, manifest: Manifest, inputs: Tensors) -> Call:
         """See `Server.encode`; gRPC carries the same raw tensors as `rest-binary`."""
         if protocol == "rest":
-            body = orjson.dumps({"inputs": dict(inputs)}, option=orjson.OPT_SERIALIZE_NUMPY)
+            tensors = {name: array if array.ndim else array.item() for name, array in inputs.items()}  # as orjson can
+            body = orjson.dumps({"inputs": tensors}, option=orjson.OPT_SERIALIZE_NUMPY)
             return Call(f"/predictions/{artifact}", body, {"Content-Type": "application/json"})
         raw = b"".join(np.ascontiguousarray(inputs[spec.name], spec.dtype).tobytes() for spec in manifest.inputs)
         if protocol == "rest-binary":

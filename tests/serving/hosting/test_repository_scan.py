@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,16 @@ def test_manifest_that_is_none_is_a_problem_of_its_artifact(repository: Path, te
 def test_manifest_that_is_a_folder_is_a_problem_of_its_artifact(repository: Path) -> None:
     (repository / "odd/manifest.json").mkdir(parents=True)
     assert scan(repository, ("onnx",)).problems == {"odd": f"can't read {repository}/odd/manifest.json: Is a directory"}
+
+
+@pytest.mark.parametrize("place", ["odd/manifest.json", "good/2", "good/1/pipe", "odd"])
+def test_pipe_does_not_hold_the_look(repository: Path, place: str) -> None:
+    """Whoever opens a pipe waits for its writer, and the polling would end for ever."""
+    (repository / place).parent.mkdir(exist_ok=True)
+    os.mkfifo(repository / place)
+    look = scan(repository, ("onnx",))
+    assert list(look.artifacts["good"].versions) == [1]
+    assert place != "odd/manifest.json" or "odd/manifest.json is a pipe or a device" in look.problems["odd"]
 
 
 def test_repository_that_is_gone_is_a_problem_of_its_own(repository: Path) -> None:

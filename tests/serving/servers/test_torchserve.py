@@ -63,6 +63,11 @@ def test_encode_sends_the_same_tensor_as_text_and_bytes() -> None:
     assert dict(request.input) == {"data": X.tobytes()}
 
 
+def test_encode_sends_a_scalar_as_a_number() -> None:
+    body = SERVER.encode("rest", "m", MANIFEST, {"x": X, "rate": np.array(16000)}).body
+    assert json.loads(body)["inputs"]["rate"] == 16000
+
+
 def test_decode_refuses_half_a_row() -> None:
     with pytest.raises(ValueError, match="16 bytes are no whole number of rows"):
         SERVER.decode("rest-binary", MANIFEST, b"\0" * 16, {})
