@@ -55,6 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StageError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"{error.filename2 or error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -194,9 +193,21 @@ def take_in(request: ImportRequest, format_name: str, samples: UserSamples, fold
     manifest = manifest_of(request, format_name, model, folder, samples, batching, parity, answers)
     manifest.write(folder)
     add_samples(request.repository, request.artifact, samples.inputs, samples.expected, samples.labels)
-    shutil.rmtree(request.repository / request.artifact, ignore_errors=True)
-    folder.rename(request.repository / request.artifact)
+    replace_folder(request.repository / request.artifact, folder)
     return manifest
+
+
+def replace_folder(target: Path, folder: Path) -> None:
+    """Move `folder` to `target`; what was there goes with the temporary folder, or comes back if the move fails."""
+    before = folder.with_name("before")
+    if target.exists():
+        target.rename(before)
+    try:
+        folder.rename(target)
+    except BaseException:
+        if before.exists():
+            before.rename(target)
+        raise
 
 
 def load(format_name: str, version_folder: Path, file: Path) -> LoadedModel:

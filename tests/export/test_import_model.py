@@ -11,6 +11,7 @@ import pytest
 from contract import Manifest, TensorSpec
 from export.__main__ import main
 from export.format import find_format
+from export.import_model import replace_folder
 from serving.repository import read_artifacts, read_samples
 
 
@@ -157,3 +158,22 @@ def test_import_takes_the_other_formats(repository, brought, artifacts):
     manifest = Manifest.read(artifacts / "digits" / "model_repository" / "custom-tflite", "")
     assert manifest.format == "tflite"
     assert manifest.test_accuracy > 0.95
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, write_onnx, capsys):
+    (tmp_path / "taken").touch()
+    monkeypatch.setattr("contract.ARTIFACTS", tmp_path / "taken")
+    x = ("x", 1, ["n", 3])
+    model = write_onnx(tmp_path / "m.onnx", [("Identity", ["x"], ["y"], {})], [x], [("y", *x[1:])])
+    np.savez(tmp_path / "s.npz", **{"inputs/x": np.ones((2, 3), "f4"), "expected/y": np.ones((2, 3), "f4")})
+    assert main(["import", str(model), "--name", "mine", "--samples", str(tmp_path / "s.npz")]) == 2
+    assert capsys.readouterr().err.endswith("taken/mine/model_repository: Not a directory\n")
+
+
+def test_artifact_stays_where_its_successor_cannot_be_moved_in(tmp_path):
+    before, folder = tmp_path / "before-the-import", tmp_path / "temporary" / "artifact"
+    before.mkdir()
+    folder.parent.mkdir()
+    with pytest.raises(FileNotFoundError):
+        replace_folder(before, folder)
+    assert before.is_dir()
