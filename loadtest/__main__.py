@@ -35,6 +35,7 @@ SUBCOMMANDS = {
     "slo": "loadtest.runs.slo",
     "in-process": "loadtest.runs.in_process",
     "crosscheck": "loadtest.crosscheck.command",
+    "simulate": "loadtest.crosscheck.coverage",
     "bench": "loadtest.bench.servers",
     "faults": "loadtest.bench.faults",
     "mixing": "loadtest.bench.mixing",

@@ -79,22 +79,10 @@ def _subject(
         return None
     values, unranked = split_ranked(endpoints, scenario, shown, FEW)
     absent = [name for name in values if name not in fitted.fit.names]
-    fit = only(fitted.fit, [name for name in values if name not in absent])
+    fit = fitted.fit.only([name for name in values if name not in absent])
     unranked += tuple(Unranked(name, "not measured in every start") for name in absent)
     name = figure if "_" in figure else f"{figure}_ms"
     return Subject(question, scenario, name, question == "throughput", fit, values, unranked) if fit.names else None
-
-
-def only(fit: Fit, names: Sequence[str]) -> Fit:
-    """The fit of some of its endpoints: the others may not be ranked."""
-    kept = [fit.index(name) for name in names]
-    return replace(
-        fit,
-        names=tuple(names),
-        means=fit.means[kept],
-        variances=fit.variances[kept],
-        degrees=fit.degrees[kept],
-    )
 
 
 def _start_subject(endpoints: Sequence[EndpointReport], cold: Fit | None) -> Subject | None:
@@ -103,7 +91,7 @@ def _start_subject(endpoints: Sequence[EndpointReport], cold: Fit | None) -> Sub
     starts = {e.name: e.cold_start.first_answer_s for e in endpoints if e.cold_start and e.cold_start.first_answer_s}
     values = {name: estimate.value for name, estimate in starts.items() if name in cold.names}
     unranked = tuple(Unranked(e.name, "it was not started here") for e in endpoints if e.name not in values)
-    return Subject("start", "", "first_answer_s", False, only(cold, list(values)), values, unranked)
+    return Subject("start", "", "first_answer_s", False, cold.only(list(values)), values, unranked)
 
 
 def _starts_once(endpoints: Sequence[EndpointReport]) -> Ranking:

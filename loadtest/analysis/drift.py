@@ -14,10 +14,11 @@ say.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve_banded, cholesky_banded
 
 TAIL_DEGREES = 4.0
 ITERATIONS = 12
@@ -27,6 +28,8 @@ LENGTHS = (1.5, 5.0, 20.0, 80.0)
 """Lengths of the drift that are tried, in gaps between neighbouring blocks."""
 NEIGHBOURS = 4
 """Blocks to each side whose median stands for the drift at first."""
+LEAST_GAP = 1e-6
+"""Between two blocks, of the drift's length: no two are at the same moment."""
 LEAST_NOISE = 0.003
 """Blocks that agree better than 0.3 % agree by chance."""
 
@@ -46,24 +49,70 @@ class Levels:
     """Of each block: what neither its endpoint's level nor the drift explains."""
 
 
+@dataclass(frozen=True)
+class Covariance:
+    """The covariance of blocks in the order of their times: drift of a size and length, plus each block's variance.
+
+    The inverse of the drift's covariance has three diagonals (it is a Markov process), so nothing here takes more than
+    a time in proportion to the number of blocks.
+    """
+
+    times_s: np.ndarray
+    variances: np.ndarray
+    size: float
+    length_s: float
+
+    @cached_property
+    def _factored(self) -> tuple[np.ndarray, float]:
+        """The factor of the two precisions' sum, and the logarithm of the whole covariance's determinant."""
+        decay = np.exp(-np.maximum(np.diff(self.times_s), LEAST_GAP * self.length_s) / self.length_s)
+        news = self.size**2 * np.concatenate(([1.0], 1 - decay**2))
+        bands = np.zeros((2, len(self.times_s)))
+        bands[1] = 1 / news + 1 / self.variances
+        bands[1, :-1] += decay**2 / news[1:]
+        bands[0, 1:] = -decay / news[1:]
+        factor = cholesky_banded(bands)
+        return factor, float(np.log(self.variances).sum() + 2 * np.log(factor[1]).sum() + np.log(news).sum())
+
+    @property
+    def log_determinant(self) -> float:
+        """The logarithm of the determinant."""
+        return self._factored[1] if self.size else float(np.log(self.variances).sum())
+
+    def solve(self, right: np.ndarray) -> np.ndarray:
+        """The inverse times `right`, a vector or a matrix with a row for each block."""
+        variances = self.variances if right.ndim == 1 else self.variances[:, None]
+        scaled: np.ndarray = right / variances
+        if not self.size:
+            return scaled
+        solved: np.ndarray = scaled - cho_solve_banded((self._factored[0], False), scaled) / variances
+        return solved
+
+
 def fit_levels(values: np.ndarray, endpoints: np.ndarray, times_s: np.ndarray) -> Levels:
     """Fit one start: logarithms of the blocks' figures, the number of each block's endpoint (0, 1, …), its time."""
+    order = np.argsort(times_s, kind="stable")
+    levels = _fit_in_order(values[order], endpoints[order], times_s[order])
+    back = np.argsort(order)
+    return replace(levels, drift=levels.drift[back], residuals=levels.residuals[back])
+
+
+def _fit_in_order(values: np.ndarray, endpoints: np.ndarray, times_s: np.ndarray) -> Levels:
     count = int(endpoints.max()) + 1
     design = (endpoints[:, None] == np.arange(count)).astype(float)
-    distances = np.abs(times_s[:, None] - times_s[None, :])
-    lengths_s = [factor * _gap_s(times_s) for factor in LENGTHS]
     noise, weights = _first_noise(values, endpoints, times_s, count)
-    kernel = np.zeros_like(distances)
+    size, length_s = 0.0, 1.0
     for iteration in range(ITERATIONS):
-        if iteration in (0, 4, 8):  # the noise has to be known for the drift, and the drift for the noise
-            kernel = _likeliest(values, design, distances, noise[endpoints] / weights, lengths_s)
         variances = noise[endpoints] / weights
-        means, drift, spread = _solve(values, design, kernel, variances)
+        if iteration in (0, 4, 8):  # the noise has to be known for the drift, and the drift for the noise
+            size, length_s = _likeliest(values, design, times_s, variances)
+        means, drift, spread = _solve(values, design, Covariance(times_s, variances, size, length_s))
         residuals = values - design @ means - drift
         squares = residuals**2 + spread
         weights = (TAIL_DEGREES + 1) / (TAIL_DEGREES + squares / noise[endpoints])
         noise = _moderated(weights * squares, endpoints, count)
-    covariance = np.linalg.inv(design.T @ np.linalg.solve(kernel + np.diag(noise[endpoints] / weights), design))
+    whole = Covariance(times_s, noise[endpoints] / weights, size, length_s)
+    covariance = np.linalg.inv(design.T @ whole.solve(design))
     blocks = design.sum(axis=0)
     tail = (TAIL_DEGREES + 3) / (TAIL_DEGREES + 1)  # the information that weighted tails carry, less than the weights'
     return Levels(means, covariance * tail, np.maximum(blocks - 1, 1), drift, residuals)
@@ -107,35 +156,29 @@ def _moderated(squares: np.ndarray, endpoints: np.ndarray, count: int) -> np.nda
 
 
 def _likeliest(
-    values: np.ndarray, design: np.ndarray, distances: np.ndarray, variances: np.ndarray, lengths_s: Sequence[float]
-) -> np.ndarray:
-    """The drift's covariance with the largest restricted likelihood among those that are tried."""
-    tried = [
-        size**2 * np.exp(-distances / length_s) for size in SIZES for length_s in (lengths_s if size else lengths_s[:1])
-    ]
-    return max(tried, key=lambda kernel: _log_likelihood(values, design, kernel + np.diag(variances)))
+    values: np.ndarray, design: np.ndarray, times_s: np.ndarray, variances: np.ndarray
+) -> tuple[float, float]:
+    """The drift's size and length with the largest restricted likelihood among those that are tried."""
+    lengths_s: Sequence[float] = [factor * _gap_s(times_s) for factor in LENGTHS]
+    tried = [(size, length_s) for size in SIZES for length_s in (lengths_s if size else lengths_s[:1])]
+    return max(tried, key=lambda drift: _log_likelihood(values, design, Covariance(times_s, variances, *drift)))
 
 
-def _log_likelihood(values: np.ndarray, design: np.ndarray, covariance: np.ndarray) -> float:
-    factor = cho_factor(covariance, lower=True)
-    whitened = cho_solve(factor, design)
+def _log_likelihood(values: np.ndarray, design: np.ndarray, covariance: Covariance) -> float:
+    whitened = covariance.solve(design)
     information = design.T @ whitened
-    means = np.linalg.solve(information, whitened.T @ values)
-    residuals = values - design @ means
-    determinants = 2 * float(np.log(np.diag(factor[0])).sum()) + float(np.linalg.slogdet(information)[1])
-    return -0.5 * (determinants + float(residuals @ cho_solve(factor, residuals)))
+    residuals = values - design @ np.linalg.solve(information, whitened.T @ values)
+    determinants = covariance.log_determinant + float(np.linalg.slogdet(information)[1])
+    return -0.5 * (determinants + float(residuals @ covariance.solve(residuals)))
 
 
-def _solve(
-    values: np.ndarray, design: np.ndarray, kernel: np.ndarray, variances: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _solve(values: np.ndarray, design: np.ndarray, covariance: Covariance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Levels by generalised least squares, the drift at each block, and how uncertain level and drift together are."""
-    factor = cho_factor(kernel + np.diag(variances), lower=True)
-    whitened = cho_solve(factor, design)
+    whitened, variances = covariance.solve(design), covariance.variances
     inverse = np.linalg.inv(design.T @ whitened)
     means = inverse @ (whitened.T @ values)
-    precision = cho_solve(factor, np.eye(len(values)))
-    projection = precision - whitened @ inverse @ whitened.T
-    drift = kernel @ (projection @ values)
-    spread = variances - variances**2 * np.diag(projection)
+    residuals = values - design @ means
+    drift = residuals - variances * covariance.solve(residuals)
+    diagonal = np.diag(covariance.solve(np.eye(len(values)))) - ((whitened @ inverse) * whitened).sum(axis=1)
+    spread = variances - variances**2 * diagonal
     return means, drift, np.clip(spread, 0.0, variances)

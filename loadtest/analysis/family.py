@@ -16,6 +16,7 @@ from scipy.stats import t as student
 
 from loadtest.analysis.figures import Estimate
 from loadtest.analysis.levels import Fit
+from loadtest.analysis.moderation import draw_equals, largest_t
 
 ERROR_RATE = 0.05
 """Probability that any interval of the family misses, at most."""
@@ -42,8 +43,7 @@ def ratio(fit: Fit, a: str, b: str, critical: float) -> Estimate:
     """a's figure divided by b's, with the interval of the family."""
     i, j = fit.index(a), fit.index(b)
     error = math.sqrt(fit.variances[i] + fit.variances[j])
-    total = (fit.variances[i] + fit.variances[j]) ** 2
-    degrees = total / (fit.variances[i] ** 2 / fit.degrees[i] + fit.variances[j] ** 2 / fit.degrees[j])
+    degrees = min(fit.degrees[i], fit.degrees[j])  # both variances lean on those of all: their errors don't even out
     return estimate(float(fit.means[i] - fit.means[j]), error, float(degrees), critical)
 
 
@@ -63,12 +63,5 @@ def estimate(log_value: float, error: float, degrees: float, critical: float) ->
 
 def _largest(fit: Fit, random: np.random.Generator, draws: int) -> np.ndarray:
     """The largest |t| among the pairs of one fit, in each draw."""
-    many = len(fit.names)
-    levels = random.normal(0, 1, (draws, many)) * np.sqrt(fit.variances)
-    degrees = np.minimum(fit.degrees, 1e6)
-    errors = fit.variances * random.chisquare(degrees, (draws, many)) / degrees
-    largest = np.zeros(draws)
-    for i in range(many - 1):
-        difference = np.abs(levels[:, i : i + 1] - levels[:, i + 1 :])
-        largest = np.maximum(largest, (difference / np.sqrt(errors[:, i : i + 1] + errors[:, i + 1 :])).max(axis=1))
-    return largest
+    means, variances = draw_equals(fit.fitted_variances * fit.starts, fit.within, fit.starts, draws, random)
+    return largest_t(means[:, fit.places], variances[:, fit.places])

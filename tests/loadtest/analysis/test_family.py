@@ -8,53 +8,19 @@ fixed, counts are asserted: no clock is looked at.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
-from loadtest.analysis.drift import Levels, fit_levels
+from loadtest.analysis.drift import Covariance, fit_levels
 from loadtest.analysis.family import critical_value, figure, ratio
-from loadtest.analysis.levels import Fit, combine, from_starts
+from loadtest.analysis.levels import Fit, from_starts
+from loadtest.crosscheck.coverage import design
+from loadtest.crosscheck.simulated import GAP_S, World, simulate
 
-GAP_S = 0.33
-
-
-@dataclass(frozen=True)
-class World:
-    """What a simulated comparison is made of; sizes are standard deviations of logarithms."""
-
-    endpoints: int = 10
-    starts: int = 2
-    blocks: int = 6
-    drift: float = 0.15
-    """Amplitude: the machine's speed swings by this to each side within seconds."""
-    start_effect: float = 0.03
-    noise: float = 0.04
-    tail_degrees: float = 3.0
-    stalls: float = 0.02
-    """Share of the blocks that meet a stall, which halves their figure or worse."""
-
-
-def simulate(world: World, truth: np.ndarray, seed: int) -> Fit:
-    """One comparison, fitted."""
-    random = np.random.default_rng(seed)
-    starts = [
-        _start(world, truth + random.normal(0, world.start_effect, world.endpoints), random)
-        for _ in range(world.starts)
-    ]
-    return combine([f"e{number}" for number in range(world.endpoints)], starts)
-
-
-def _start(world: World, levels: np.ndarray, random: np.random.Generator) -> Levels:
-    order = np.concatenate([random.permutation(world.endpoints) for _ in range(world.blocks)])
-    sweeps = np.arange(len(order)) // world.endpoints
-    times = (np.arange(len(order)) + sweeps * 3 * world.endpoints) * GAP_S  # other scenarios in between
-    phases = random.uniform(0, 2 * np.pi, 2)
-    drift = world.drift * (np.sin(2 * np.pi * times / 7 + phases[0]) + np.sin(2 * np.pi * times / 31 + phases[1])) / 2
-    noise = world.noise * random.standard_t(world.tail_degrees, len(order)) / np.sqrt(3)
-    stalls = (random.random(len(order)) < world.stalls) * (0.7 + random.exponential(0.5, len(order)))
-    return fit_levels(levels[order] + drift + noise - stalls, order, times)
+QUICK, FULL = design("quick", 14), design("full", 14)
 
 
 def pairs(fit: Fit) -> list[tuple[str, str]]:
@@ -62,24 +28,53 @@ def pairs(fit: Fit) -> list[tuple[str, str]]:
 
 
 WORLDS = {
-    "as the issue has it": World(),
-    "three starts": World(starts=3, blocks=8),
-    "no drift, no start effects": World(drift=0.0, start_effect=0.0, stalls=0.0),
-    "few endpoints": World(endpoints=3, starts=5),
-    "normal noise": World(tail_degrees=30.0, stalls=0.0),
+    "quick": (QUICK, 250),
+    "quick, starts that differ by 1 %": (replace(QUICK, start_effect=0.01), 100),
+    "quick, no drift, no start effects": (replace(QUICK, drift=0.0, start_effect=0.0, stalls=0.0), 100),
+    "quick, normal noise": (replace(QUICK, tail_degrees=30.0, stalls=0.0), 100),
+    "quick, three endpoints": (design("quick", 3), 100),
+    "full": (FULL, 20),
 }
 
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_equal_endpoints_are_seldom_told_apart(name: str) -> None:
-    world, false, compared, families = WORLDS[name], 0, 0, 0
-    for seed in range(50):
+    world, comparisons = WORLDS[name]
+    false, compared, families = 0, 0, 0
+    for seed in range(comparisons):
         fit = simulate(world, np.zeros(world.endpoints), seed)
         critical = critical_value([fit], draws=600)
         wrong = sum(not _holds(fit, a, b, critical, 0.0) for a, b in pairs(fit))
         false, compared, families = false + wrong, compared + len(pairs(fit)), families + (wrong > 0)
     assert world.endpoints < 10 or false / compared <= 0.01  # A/A: at most one false in a hundred pairs
-    assert families <= 7  # 5 % of 50 are promised; three standard errors beyond that
+    assert families <= 0.05 * comparisons + 3 * (0.05 * 0.95 * comparisons) ** 0.5  # 5 % are promised
+
+
+def test_two_endpoints_are_compared_by_students_t() -> None:
+    starts = np.exp(np.random.default_rng(3).normal(0, 0.03, (6, 2)))
+    fit = from_starts(["a", "b"], starts)
+    differences = np.log(starts[:, 0] / starts[:, 1])
+    assert critical_value([fit]) == pytest.approx(student.ppf(0.975, 5), rel=0.06)
+    assert ratio(fit, "a", "b", 1.0).error == pytest.approx(differences.std(ddof=1) / 6**0.5)
+    assert ratio(fit, "a", "b", 1.0).degrees == 5
+
+
+def test_endpoints_that_may_not_be_ranked_still_tell_how_starts_vary() -> None:
+    fit = simulate(QUICK, np.zeros(14), 1)
+    two = fit.only(["e3", "e9"])
+    assert two.variances.tolist() == fit.variances[[3, 9]].tolist()
+    assert critical_value([two]) == pytest.approx(student.ppf(0.975, fit.degrees[3]), rel=0.1)  # 1 degree: 12.7
+    assert critical_value([two]) < critical_value([fit])
+
+
+@pytest.mark.parametrize(("world", "covers"), [(QUICK, 0.94), (design("quick", 3), 0.94)])
+def test_a_pairs_own_interval_covers_too(world: World, covers: float) -> None:
+    held = []
+    for seed in range(100):
+        fit = simulate(world, np.zeros(world.endpoints), seed)
+        critical = float(student.ppf(0.975, fit.degrees[0]))
+        held += [_holds(fit, a, b, critical, 0.0) for a, b in pairs(fit)]
+    assert np.mean(held) >= covers
 
 
 def _holds(fit: Fit, a: str, b: str, critical: float, truth: float) -> bool:
@@ -103,10 +98,7 @@ def test_simultaneous_intervals_cover_the_true_ratios() -> None:
 
 @pytest.mark.parametrize(
     ("world", "planted"),
-    [
-        (World(endpoints=14, start_effect=0.02), 1.25),
-        (World(endpoints=14, starts=4, blocks=12, start_effect=0.01), 1.10),
-    ],
+    [(replace(QUICK, start_effect=0.01), 1.25), (replace(FULL, start_effect=0.01), 1.10)],
     ids=["quick finds 25 %", "full finds 10 %"],
 )
 def test_a_planted_difference_is_found(world: World, planted: float) -> None:
@@ -151,3 +143,22 @@ def test_a_figure_by_itself_has_the_machines_swing_in_its_interval() -> None:
     ratio_of_two = ratio(shared, "e0", "e1", 3.0)
     assert ratio_of_two.half_width is not None
     assert ratio_of_two.half_width < 0.02  # and not in a ratio's: both had the same machine
+
+
+def test_the_covariance_of_blocks_is_solved_as_the_whole_matrix_would_be() -> None:
+    random = np.random.default_rng(4)
+    times_s, variances, right = np.sort(random.uniform(0, 60, 40)), random.uniform(0.1, 2, 40), random.normal(0, 1, 40)
+    fast = Covariance(times_s, variances, 0.5, 8.0)
+    whole = 0.25 * np.exp(-np.abs(times_s[:, None] - times_s) / 8.0) + np.diag(variances)
+    assert fast.solve(right) == pytest.approx(np.linalg.solve(whole, right))
+    assert fast.solve(np.eye(40)) == pytest.approx(np.linalg.inv(whole))
+    assert fast.log_determinant == pytest.approx(np.linalg.slogdet(whole)[1])
+
+
+def test_the_order_of_the_blocks_is_no_matter() -> None:
+    random = np.random.default_rng(5)
+    values, endpoints, times_s = random.normal(0, 1, 30), np.tile(np.arange(3), 10), np.arange(30.0)
+    mixed = random.permutation(30)
+    one, other = fit_levels(values, endpoints, times_s), fit_levels(values[mixed], endpoints[mixed], times_s[mixed])
+    assert other.means == pytest.approx(one.means)
+    assert other.residuals == pytest.approx(one.residuals[mixed])

@@ -18,7 +18,7 @@ from loadtest.analysis.intervals import (
     student_quantile,
     upper_bound,
 )
-from loadtest.analysis.levels import fit_prior, trigamma_inverse
+from loadtest.analysis.moderation import fit_prior, trigamma_inverse
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,9 @@ CRITICAL = 4.0
 def fit(levels: list[float], error: float = 0.01, starts: int = 2) -> Fit:
     count = len(levels)
     names = tuple(f"e{number}" for number in range(count))
-    return Fit(names, np.array(levels), np.full(count, error**2), np.full(count, 12.0), 0.0, starts)
+    variances = np.full(count, error**2)
+    rest = np.ones(count), variances, np.arange(count)
+    return Fit(names, np.array(levels), variances, np.full(count, 12.0), 0.0, starts, *rest)
 
 
 def subject(levels: list[float], *, higher_is_better: bool = True, starts: int = 2, error: float = 0.01) -> Subject:
@@ -78,7 +82,7 @@ def test_a_named_comparison_differs_in_one_thing(
 
 def test_named_comparisons_say_which_is_better() -> None:
     pair = [endpoint("s", "pytorch", "onnx", protocol) for protocol in ("rest", "grpc")]
-    fitted = Fit(tuple(e.name for e in pair), np.array([1.0, 0.5]), np.full(2, 1e-4), np.full(2, 12.0), 0.0, 2)
+    fitted = replace(fit([1.0, 0.5]), names=tuple(e.name for e in pair))
     asked = Subject("throughput", "closed-32", "throughput_rps", True, fitted, {})
     (question,) = named_questions(pair, [asked], CRITICAL)
     assert (question.about, question.a_value, question.b_value) == ("protocol", "rest", "grpc")
