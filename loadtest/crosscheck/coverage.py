@@ -43,7 +43,7 @@ WORLDS: dict[str, dict[str, float]] = {
     "endpoints feel the drift unequally": {"start_effect": 0.01, "response": 0.3},
     "endpoints scatter unequally": {"uneven": 0.5},
 }
-DESIGNS = (("quick", 14, 1), ("quick", 14, 4), ("quick", 3, 1), ("full", 14, 1), ("full", 14, 4), ("full", 3, 1))
+DESIGNS = (("quick", 14, 1), ("full", 14, 1), ("quick", 14, 4), ("quick", 3, 1), ("full", 3, 1), ("full", 14, 4))
 """Profile, endpoints, and questions that make one family."""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -107,27 +108,43 @@ def choose_servers(
     return measured
 
 
-def started_groups(servers: Sequence[ManagedServer], folder: Path, cpus: Collection[int] | None) -> Iterator[Together]:
+class Memory(Protocol):
+    """Of the machine, in bytes."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+
+    @property
+    def available(self) -> int:
+        """What can be had without swapping."""
+
+
+def started_groups(
+    servers: Sequence[ManagedServer],
+    folder: Path,
+    cpus: Collection[int] | None,
+    memory: Callable[[], Memory] = psutil.virtual_memory,
+) -> Iterator[Together]:
     """Start the servers one after the other, each alone with its start, and give them out together.
 
-    Where memory would run short a group is given out before the next server is started, and stopped when the caller
+    Where `memory` would run short a group is given out before the next server is started, and stopped when the caller
     asks for the next group.
     """
     waiting = list(servers)
     while waiting:
         with ExitStack() as stack:
             group, largest = Together(), 0
-            while waiting and (not group.servers or _fits(largest)):
+            while waiting and (not group.servers or _fits(largest, memory())):
                 server = waiting.pop(0)
-                before = psutil.virtual_memory().available
+                before = memory().available
                 group.add(server, stack.enter_context(running(server, folder, cpus)))
-                largest = max(largest, before - psutil.virtual_memory().available)
+                largest = max(largest, before - memory().available)
             yield group
 
 
-def _fits(bytes_needed: int) -> bool:
+def _fits(bytes_needed: int, memory: Memory) -> bool:
     """Whether another server as large as the largest would leave enough memory free."""
-    memory = psutil.virtual_memory()
     return bool(memory.available - 1.5 * bytes_needed > SPARE_MEMORY * memory.total)
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from contract import Manifest, TensorSpec
+from contract import Manifest, StageError, TensorSpec
+from loadtest.runs import in_process
 from loadtest.runs.in_process import LONGEST_S, RUNS, batch_sizes, describe, time_runs
 
 
@@ -49,3 +54,24 @@ def test_a_slow_model_ends_in_time(run_s: float, runs: int) -> None:
     assert len(times_s) == pytest.approx(runs, abs=2)
     assert clock.now_s <= max(LONGEST_S + run_s, 2 * run_s)
     assert len(times_s) >= RUNS * 0.8 or clock.now_s >= LONGEST_S
+
+
+def test_an_artifact_that_fails_has_a_reason_and_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_to_end(argv: tuple[str, ...], *_: object) -> str:
+        if argv[-1] == "broken":
+            raise StageError("broken answers wrongly in process: output y is off by 3")
+        return json.dumps([asdict(describe(argv[-1], 1, np.full(20, 0.01)))])
+
+    monkeypatch.setattr(in_process, "OUTPUT", tmp_path / "in_process.json")
+    monkeypatch.setattr(in_process, "run_to_end", run_to_end)
+    monkeypatch.setattr(in_process, "read_artifacts", lambda: {"broken": manifest(-1), "sound": manifest(-1)})
+    broken, sound = in_process.measure_missing()
+    assert broken == {
+        "artifact": "broken",
+        "sha256": {},
+        "reason": "broken answers wrongly in process: output y is off by 3",
+    }
+    assert sound["latency_p50_ms"] == pytest.approx(10)
+    assert json.loads((tmp_path / "in_process.json").read_bytes()) == [broken, sound]
