@@ -51,6 +51,10 @@ class Format(ABC):
         Raises StageError with the file's name where the file is missing or no such model.
         """
 
+    def serving_fault(self, version_folder: Path, request: Tensors) -> str:
+        """Why servers, which may load the model in another way, can't answer this request; "" where they can."""
+        return ""
+
     @classmethod
     def frameworks(cls) -> tuple[str, ...]:
         """The frameworks whose models this format can be made from."""

@@ -34,9 +34,9 @@ from contract import (
 from export.batching import prove_batching
 from export.convert import VERSION, GateError
 from export.format import LoadedModel, find_format
-from export.model_files import format_of, place
+from export.model_files import format_of, place, replace_folder
 from export.parity import BATCH_SIZES, Parity, check_names, compare, first_line, tolerances_of
-from export.samples import add_samples, others_with
+from export.samples import add_samples, others_with, take
 from export.user_samples import UserSamples, fit, read_user_samples
 
 TOLERANCE = 1e-4
@@ -186,6 +186,9 @@ def take_in(request: ImportRequest, format_name: str, samples: UserSamples, fold
         model = load(format_name, folder / VERSION, request.model)
         samples = fit(samples, model, request.model)
         batching, parity, answers = examine(model, samples, request)
+        first = take(samples.inputs, {spec.name: len(spec.shape) for spec in model.inputs}, [0])
+        if reason := find_format(format_name).serving_fault(folder / VERSION, first):
+            raise StageError(f"{shown(request.model)}: {reason}")
     except StageError as error:
         raise StageError(in_the_users_words(error, folder / VERSION, request.model)) from error
     if parity.failures:
@@ -195,19 +198,6 @@ def take_in(request: ImportRequest, format_name: str, samples: UserSamples, fold
     add_samples(request.repository, request.artifact, samples.inputs, samples.expected, samples.labels)
     replace_folder(request.repository / request.artifact, folder)
     return manifest
-
-
-def replace_folder(target: Path, folder: Path) -> None:
-    """Move `folder` to `target`; what was there goes with the temporary folder, or comes back if the move fails."""
-    before = folder.with_name("before")
-    if target.exists():
-        target.rename(before)
-    try:
-        folder.rename(target)
-    except BaseException:
-        if before.exists():
-            before.rename(target)
-        raise
 
 
 def load(format_name: str, version_folder: Path, file: Path) -> LoadedModel:

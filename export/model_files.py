@@ -87,3 +87,16 @@ def external_files(model: Path) -> list[str]:
         if not (model.parent / name).is_file():
             raise StageError(f"{shown(model)} has weights in {name}, which is not beside it: give both files")
     return names
+
+
+def replace_folder(target: Path, folder: Path) -> None:
+    """Move `folder` to `target`; what was there goes with the temporary folder, or comes back if the move fails."""
+    before = folder.with_name("before")
+    if target.exists():
+        target.rename(before)
+    try:
+        folder.rename(target)
+    except BaseException:
+        if before.exists():
+            before.rename(target)
+        raise

@@ -64,6 +64,21 @@ class SavedModel(Format):
         run.keep = loaded  # type: ignore[attr-defined]  # the signature holds its variables only weakly
         return LoadedModel(inputs, outputs, run, changing_operation(function.graph.as_graph_def()))
 
+    def serving_fault(self, version_folder: Path, request: Tensors) -> str:
+        """TensorFlow Serving restores what the graph saves itself, without the objects that `load` rebuilds."""
+        from training.quiet_tensorflow import tf
+
+        try:
+            load_in_session(tf, version_folder).run(request)
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            words = str(error).removeprefix("Graph execution error:").strip()
+            reason = words.partition("\n")[0].partition(". ")[0][:200]
+            return (
+                f"TensorFlow Serving can't run it ({reason}): variables that Keras 3 keeps to itself need "
+                "`model.export(folder)`, or their `variable.value` as attributes of the tf.Module that is saved"
+            )
+        return ""
+
 
 def set_threads(tf: Any, threads: int) -> None:
     """Set the process's intra-op threads; TensorFlow allows it until its first operation."""

@@ -11,7 +11,7 @@ import pytest
 from contract import Manifest, TensorSpec
 from export.__main__ import main
 from export.format import find_format
-from export.import_model import replace_folder
+from export.model_files import replace_folder
 from serving.repository import read_artifacts, read_samples
 
 

@@ -109,6 +109,14 @@ with tf.GradientTape() as tape:
     loss = tf.reduce_sum(model.weigh(tf.ones([1, 3]))["y"])
 model.optimizer.apply_gradients([(tape.gradient(loss, model.w), model.w)])
 tf.saved_model.save(model, str(folder / "slots" / "7"), signatures={"serving_default": model.weigh})
+import keras
+layer = keras.layers.BatchNormalization()
+layer.build((None, 3))
+hidden = tf.Module()
+hidden.layer = layer
+hidden.call = tf.function(lambda x: {"y": layer(x)}, input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+tf.saved_model.save(hidden, str(folder / "hidden"), signatures={"serving_default": hidden.call})
+cases["hidden"] = (folder / "hidden", {"x": x}, {"y": layer(x).numpy()})
 texts = np.array(["zürich", "10", "日本", ""])
 cases["slots"] = (folder / "slots", {"x": x}, {"y": x @ model.w.numpy()})
 cases["strings"] = (folder / "strings", {"s": texts}, {"t": texts})
@@ -164,6 +172,11 @@ def test_torchscript_takes_a_number_as_a_scalar(imported):
         ("torch", "names", "minus.pt: forward takes (first, second), the samples have a, b: TorchScript doesn't say"),
         ("torch", "outputs", "forward returns 2 tensors, the samples expect 1 (y)"),
         ("torch", "state", "weights.pt is a state dict, weights without a network: save the module with"),
+        (
+            "tensorflow",
+            "hidden",
+            "hidden: TensorFlow Serving can't run it (Could not find variable batch_normalization/",
+        ),
         ("tensorflow", "choice", "choice.tflite has no signature 'serving_default', only alpha, beta: choose one with"),
     ],
 )
