@@ -53,6 +53,12 @@ def block_of(table: Table, began_s: float, seconds: float, users: int, target_ms
 
 def closed_throughput(table: Table, seconds: float, users: int) -> float | None:
     """Right answers per second of `users` that each wait for their answer; None without a whole cycle."""
+    answers, lasted_s = closed_cycles(table, seconds)
+    return users * answers / lasted_s if lasted_s else None
+
+
+def closed_cycles(table: Table, seconds: float) -> tuple[int, float]:
+    """Right answers at the ends of the cycles that count, and how long these cycles lasted, all users together."""
     order = np.lexsort((table["done_us"], table["user"]))
     user, done_s = table["user"][order], table["done_us"][order] / 1e6
     right = table["outcome"][order] == RIGHT
@@ -72,7 +78,7 @@ def closed_throughput(table: Table, seconds: float, users: int) -> float | None:
         if last > opening:
             answers += int(rights[opening + 1 : last + 1].sum())
             lasted_s += float(moments[last] - moments[opening])
-    return users * answers / lasted_s if lasted_s else None
+    return answers, lasted_s
 
 
 def _runs_of(sorted_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

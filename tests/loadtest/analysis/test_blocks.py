@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from loadtest.analysis.blocks import block_of, closed_throughput, log_figures
+from loadtest.analysis.run_metrics import measured
 from loadtest.raw_times import FAILED, RIGHT, Table
+from loadtest.scenarios import Closed
 
 LOADS = [
     (users, batch, service_s)
@@ -73,6 +75,31 @@ def test_throughput_of_an_irregular_server_has_no_bias(users: int, batch: int) -
         table = closed_loop(users, batch, 0.01, 0.25, lead_in_s=0.05, spread=0.5, seed=seed)
         rates.append(closed_throughput(table, 0.25, users))
     assert np.mean(np.array(rates, float)) == pytest.approx(min(users, batch) / 0.01, rel=0.03)
+
+
+@pytest.mark.parametrize(("users", "batch", "service_s"), [(1, 1, 0.1), (32, 32, 0.05), (32, 8, 0.01)])
+def test_blocks_of_few_unequal_cycles_have_no_bias_together(users: int, batch: int, service_s: float) -> None:
+    seconds, capacity = max(0.25, 4 * service_s), min(users, batch) / service_s
+    blocks = [
+        {**closed_loop(users, batch, service_s, seconds, lead_in_s=0.3, spread=1.0, seed=seed)} for seed in range(800)
+    ]
+    tables = [{**rows, "block": np.full(len(rows["user"]), number)} for number, rows in enumerate(blocks)]
+    table = {name: np.concatenate([rows[name] for rows in tables]) for name in tables[0]}
+    run = measured(Closed(users, seconds), table, len(blocks), target_ms=1e9)
+    assert run["throughput_rps"] == pytest.approx(capacity, rel=0.05)
+    assert run["goodput_rps"] == run["throughput_rps"]
+    mean_of_rates = np.mean([closed_throughput(rows, seconds, users) or 0.0 for rows in blocks])
+    assert users > 1 or mean_of_rates > 1.15 * capacity
+
+
+def test_long_requests_are_not_cut_off_by_the_end_of_a_block() -> None:
+    random, latencies = np.random.default_rng(1), []
+    for seed in range(1500):  # one user, lognormal service of 0.1 s in the mean
+        rows = closed_loop(1, 1, 0.1, 0.4, lead_in_s=float(random.uniform(0.2, 0.3)), spread=1.0, seed=seed)
+        latencies.append(block_of(rows, 0.0, 0.4, 1, target_ms=1e9).latencies_ms)
+    pooled = np.concatenate(latencies)
+    assert np.quantile(pooled, 0.5) == pytest.approx(100 * np.exp(-0.5), rel=0.04)
+    assert np.quantile(pooled, 0.95) == pytest.approx(100 * np.exp(1.645 - 0.5), rel=0.06)
 
 
 def test_a_server_that_prefers_some_users_is_measured_rightly() -> None:
