@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from serving.servers.tfserving.model.signatures import DEFAULT
 REMEDY = "make export"
 
 
-def proven_signatures(folder: Path, log: Callable[[str], None]) -> frozenset[str] | None:
-    """The signatures of a version whose rows are independent; None where no manifest lies beside the version.
+def proven_signatures(folder: Path, log: Callable[[str], None]) -> Mapping[str, int] | None:
+    """The signatures of a version whose rows are independent, each with the most rows that a shared run may have.
 
     The export proves it for the default signature and the files that the manifest lists, and for nothing else.
+    None where no manifest lies beside the version.
     """
     base, prefix = folder.parent, f"{folder.name}/"
     if not (base / "manifest.json").is_file():
@@ -26,5 +28,5 @@ def proven_signatures(folder: Path, log: Callable[[str], None]) -> frozenset[str
         replace(manifest, sha256=listed).check_files(base, REMEDY)
     except (StageError, OSError) as error:
         log(f"{folder}: requests run one by one: {error}")
-        return frozenset()
-    return frozenset({DEFAULT} if listed and manifest.batching.may_join else ())
+        return {}
+    return {DEFAULT: manifest.batching.rows_of(sys.maxsize)} if listed and manifest.batching.may_join else {}

@@ -56,15 +56,15 @@ class Execution:
         batching: BatchingParameters | None,
         telemetry: Telemetry | None = None,
         *,
-        joins: bool = False,
+        joined_rows: int = 0,
     ) -> None:
-        """Run `signature` in `session`; requests may share runs where `joins`."""
+        """Run `signature` in `session`; requests may share runs of up to `joined_rows` rows, none where it is 0."""
         self.signature = signature
         self._session = session
         self._batching = batching
         self._rows = 0
         self._telemetry = telemetry
-        self._joins = joins
+        self._joined_rows = joined_rows
         self._placement = RunPlacement()
         self._alone, self._shared = self._make_batchers()
 
@@ -74,7 +74,7 @@ class Execution:
         alone = Batcher(
             self._run_alone, max_batch_size=1, max_queue_size=MAX_WAITING, placement=placement, observe=observe
         )
-        if not self._joins:
+        if not self._joined_rows:
             return alone, None
         if self._batching is None:
             size, delay_us, waiting, run = COALESCED_ROWS, 0, MAX_WAITING, self._run_all
@@ -83,7 +83,7 @@ class Execution:
             size, delay_us, waiting = limits.max_batch_size, limits.batch_timeout_micros, 2**31
         shared = Batcher(
             run,
-            max_batch_size=size,
+            max_batch_size=min(size, self._joined_rows),
             max_queue_delay_us=delay_us,
             max_queue_size=waiting,
             placement=placement,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,14 @@ class Servable:
         session: Session,
         batching: BatchingParameters | None,
         telemetry: Telemetry | None,
-        joined: Collection[str],
+        joined: Mapping[str, int],
     ) -> None:
-        """A loaded `session`; requests for the signatures in `joined` may share runs."""
+        """A loaded `session`; requests for a signature in `joined` may share runs of up to so many rows."""
         self.name = name
         self.version = version
         self.session = session
         self.executions = {
-            key: Execution(session, signature, batching, telemetry, joins=key in joined)
+            key: Execution(session, signature, batching, telemetry, joined_rows=joined.get(key, 0))
             for key, signature in session.signatures.items()
         }
         self.metadata_json: bytes | None = None
@@ -87,7 +88,7 @@ def load_servable(
     session = load(folder, settings)
     joined = proven_signatures(folder, log)
     if joined is None:  # nobody has tried: what the user asks for, as in the genuine server
-        joined = frozenset(session.signatures if batching is not None else ())
+        joined = dict.fromkeys(session.signatures if batching is not None else (), sys.maxsize)
     servable = Servable(name, version, session, batching, telemetry, joined)
     if warm_up is not None:
         try:

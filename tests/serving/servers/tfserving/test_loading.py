@@ -72,12 +72,12 @@ def test_a_failing_warm_up_is_a_line_in_the_log(
 # joining requests
 
 
-def with_manifest(base: Path, verdict: str) -> Path:
+def with_manifest(base: Path, verdict: str, most_rows: int = 32) -> Path:
     """A copy of the model `share`, whose rows depend on each other, with a manifest that says `verdict`."""
     shutil.copytree(MODELS / "share", base)
     spec = TensorSpec("x", "FP32", (-1,))
     manifest = Manifest("share", "tensorflow", "savedmodel", "1", (spec,), (replace(spec, name="y"),), {}, 0)
-    replace(manifest, sha256=files_below(base), batching=Batching(verdict, "by the test")).write(base)
+    replace(manifest, sha256=files_below(base), batching=Batching(verdict, "by the test", most_rows)).write(base)
     return base
 
 
@@ -141,3 +141,15 @@ def test_requests_are_joined_where_the_manifest_says_that_rows_are_independent(
     wrong, sizes = ask_at_once(running)
     assert wrong
     assert max(sizes) > 2
+
+
+@pytest.mark.parametrize("flags", [(), BATCHING], ids=["plain", "batching"])
+def test_no_more_rows_are_joined_than_were_proven(
+    launch_embedded: Callable[..., Any], tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    base = with_manifest(tmp_path / "share", "proven", most_rows=2)  # a request has two rows: none has a neighbour
+    (tmp_path / "batching").write_text("batch_timeout_micros { value: 20000 }")
+    running = launch_embedded(
+        "--model_name=share", f"--model_base_path={base}", *(flag.format(folder=tmp_path) for flag in flags)
+    )
+    assert ask_at_once(running) == ([], {2})
