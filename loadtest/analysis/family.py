@@ -20,7 +20,7 @@ from loadtest.analysis.moderation import draw_equals, largest_t
 
 ERROR_RATE = 0.05
 """Probability that any interval of the family misses, at most."""
-DRAWS = 4000
+DRAWS = 16_000
 SEED = 20_000
 
 

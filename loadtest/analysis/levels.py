@@ -16,7 +16,7 @@ import numpy as np
 from loadtest.analysis.drift import Levels
 from loadtest.analysis.moderation import degrees_of, draw_equals, moderate, observe
 
-DEGREES_DRAWS, SEED = 400, 10_000
+DEGREES_DRAWS, SEED = 1000, 10_000
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ TYPICAL = Probe(5000.0, 0.0005)
 STARTING_S, BEFORE_S = 25.0, 60.0
 """What the starts of the servers take each time, and what is measured before the first block."""
 PLANTED = {"quick": 1.25, "full": 1.10}
-DRAWS = 1000
+DRAWS = 4000
 SEED_STEP = 1_000_003
 """Between the seeds of the questions of one comparison."""
 WORLDS: dict[str, dict[str, float]] = {
