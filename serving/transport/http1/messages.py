@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 
@@ -70,21 +71,29 @@ def encode(response: Response, date: bytes, keep_alive: bool, version: str, head
     `date` is a whole header line with its leading CRLF, `head` leaves the body out.
     """
     status, body = response.status, response.body
-    has_body = status >= 200 and status not in (204, 304)
-    text = f"\r\nContent-Type: {response.content_type}\r\nContent-Length: {len(body)}" if has_body else ""
-    for name, value in response.headers:
-        text += f"\r\n{name}: {value if value.isprintable() else _one_line(value)}"
-    if not keep_alive:
-        text += "\r\nConnection: close"
-    elif version == "1.0":
-        text += "\r\nConnection: keep-alive"
-    lines = (text + "\r\n\r\n").encode("latin-1", "replace")
+    lines = _lines(status, response.content_type, response.headers, len(body), keep_alive, version)
     status_line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} ".encode()
     if head or status in (204, 304):
         return (status_line + date + lines,)
     if len(body) > COPIED_BYTES:
         return status_line + date + lines, body
     return (b"".join((status_line, date, lines, body)),)
+
+
+@lru_cache(256)
+def _lines(
+    status: int, content_type: str, headers: tuple[tuple[str, str], ...], length: int, keep_alive: bool, version: str
+) -> bytes:
+    """The header lines between the date and the body: the same for all answers of a kind and a length."""
+    has_body = status >= 200 and status not in (204, 304)
+    text = f"\r\nContent-Type: {content_type}\r\nContent-Length: {length}" if has_body else ""
+    for name, value in headers:
+        text += f"\r\n{name}: {value if value.isprintable() else _one_line(value)}"
+    if not keep_alive:
+        text += "\r\nConnection: close"
+    elif version == "1.0":
+        text += "\r\nConnection: keep-alive"
+    return (text + "\r\n\r\n").encode("latin-1", "replace")
 
 
 def _one_line(value: str) -> str:
