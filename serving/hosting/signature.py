@@ -23,11 +23,10 @@ class Signature:
         self.outputs = {spec.name: spec for spec in outputs}
         tensors = (*inputs, *outputs)
         self.has_bytes = any(spec.datatype == "BYTES" for spec in tensors)
-        names = {spec.dimensions[0] for spec in tensors if spec.dimensions[:1] not in ((), ("",))}
-        self.has_batch = all(spec.shape[:1] == (-1,) for spec in tensors) and len(names) < 2
-        """Whether the first dimension of every tensor is free, and the same one by its name where it has a name."""
+        self.has_batch = all(spec.shape[:1] == (-1,) for spec in tensors)
+        """Whether the first dimension of every tensor is free."""
         self.joins = self.has_batch and may_join
-        """Whether requests may share a run: `may_join` says that rows are known to be independent."""
+        """Whether requests may share a run: `may_join` is the export's word, which knows the dimensions' names, too."""
 
     def check_input(self, name: str, datatype: str, shape: Sequence[int]) -> TensorSpec:
         """The spec that an input of a request has to meet; raises RequestError where it does not."""
